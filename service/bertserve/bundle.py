@@ -1,0 +1,295 @@
+"""The bundle: the directory that `bertexport` writes and `bertserve` reads, and the rules by which either trusts it.
+
+Owns the manifest's form, the hashes, and reading and writing without half-done states. Knows neither ONNX nor gRPC.
+
+    manifest.json    what the model is, and the size and sha256 of every other file
+    model.onnx       the graph (+ model.onnx.data when large)
+    tokenizer.json   truncation and padding removed
+    golden.npz       inputs, PyTorch's outputs, and this bundle's own outputs at export
+    REPORT.md/.json  accuracy against PyTorch
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+GRAPH_NAME = "model.onnx"
+GRAPH_DATA_NAME = "model.onnx.data"
+TOKENIZER_NAME = "tokenizer.json"
+GOLDEN_NAME = "golden.npz"
+REQUIRED_FILES = (GRAPH_NAME, TOKENIZER_NAME, GOLDEN_NAME, "REPORT.md", "report.json")
+IDENTITY_FILES = (GRAPH_NAME, GRAPH_DATA_NAME, TOKENIZER_NAME)
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class BundleError(Exception):
+    """A bundle that cannot be trusted or written. The message says what is wrong, where, and what to do."""
+
+
+class Head(StrEnum):
+    """An output that a bundle can compute."""
+
+    EMBEDDING = "embedding"
+    POOLER = "pooler"
+    MASKED_LM = "masked_lm"
+    NEXT_SENTENCE = "next_sentence"
+    SEQUENCE_CLASSIFICATION = "sequence_classification"
+
+
+class Pooling(StrEnum):
+    """How token vectors become one vector; POOLER is the pretrained dense and tanh over the first token."""
+
+    NONE = "none"
+    CLS = "cls"
+    MEAN = "mean"
+    MAX = "max"
+    POOLER = "pooler"
+
+
+class ProblemType(StrEnum):
+    """What the logits of a sequence-classification head mean."""
+
+    SINGLE_LABEL = "single_label"
+    MULTI_LABEL = "multi_label"
+    REGRESSION = "regression"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(_Record):
+    """Where the checkpoint came from. `weights_sha256` is over its weight files, in order of their names."""
+
+    model: str
+    revision: str
+    architecture: str
+    weights_sha256: Sha256
+
+
+class SpecialToken(_Record):
+    id: int = Field(ge=0)
+    text: str
+
+
+class SpecialTokens(_Record):
+    """The tokens that the checkpoint's tokenizer adds or knows; `unk` and `mask` may be missing from a vocabulary."""
+
+    cls: SpecialToken
+    sep: SpecialToken
+    pad: SpecialToken
+    unk: SpecialToken | None = None
+    mask: SpecialToken | None = None
+
+
+class ModelFacts(_Record):
+    """All that the server needs to know about the model besides its graph; part of the bundle's identity."""
+
+    family: str
+    heads: tuple[Head, ...]
+    hidden_size: int = Field(gt=0)
+    intermediate_size: int = Field(gt=0)
+    layer_count: int = Field(gt=0)
+    attention_heads: int = Field(gt=0)
+    activation: str
+    layer_norm_epsilon: float = Field(gt=0)
+    vocabulary_size: int = Field(gt=0)
+    segment_count: int = Field(ge=1, description="Rows of the token-type table; 1 where the model has no segments.")
+    position_limit: int = Field(gt=0, description="Rows of the position table.")
+    position_offset: int = Field(ge=0, description="Position of the first token; 2 in RoBERTa.")
+    max_tokens: int = Field(gt=0, description="Longest input, special tokens included.")
+    precision: str
+    opset: int
+    labels: tuple[str, ...] = ()
+    problem_type: ProblemType | None = None
+    default_pooling: Pooling = Pooling.MEAN
+    default_normalize: bool = False
+    special_tokens: SpecialTokens
+
+
+class FileRecord(_Record):
+    sha256: Sha256
+    size: int = Field(ge=0)
+
+
+class Manifest(_Record):
+    """manifest.json. `golden_tolerance` bounds |Δ| ÷ max(1, max |output|) between the golden outputs and a run."""
+
+    schema_version: int
+    bundle_id: Sha256
+    producer: str
+    source: Source
+    model: ModelFacts
+    files: dict[str, FileRecord]
+    golden_tolerance: float = Field(gt=0)
+    accuracy: dict[str, float]
+
+    @field_validator("files")
+    @classmethod
+    def _stay_inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
+        for name in files:
+            if len(PurePosixPath(name).parts) != 1 or name in ("", ".", "..") or "\\" in name:
+                raise ValueError(f"file name {name!r} leaves the bundle's directory")
+        return files
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A directory whose manifest and hashes were checked."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def model(self) -> ModelFacts:
+        return self.manifest.model
+
+    @property
+    def graph_path(self) -> Path:
+        return self.path / GRAPH_NAME
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.path / TOKENIZER_NAME
+
+    @property
+    def golden_path(self) -> Path:
+        return self.path / GOLDEN_NAME
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Check everything that can be checked without running the model.
+
+    Raises BundleError: not a bundle, a newer schema, a missing or changed file, an identity that does not match.
+    """
+    manifest = _parse_manifest(path)
+    missing = [name for name in REQUIRED_FILES if name not in manifest.files]
+    if missing:
+        raise BundleError(f"{path}: the manifest does not list {', '.join(missing)}; export the bundle again")
+    for name, record in manifest.files.items():
+        _check_file(path / name, record)
+    if bundle_identity(manifest.model, manifest.files) != manifest.bundle_id:
+        raise BundleError(f"{path}: the bundle id does not match the model's facts and files; export the bundle again")
+    return Bundle(path=path, manifest=manifest)
+
+
+def bundle_identity(model: ModelFacts, files: dict[str, FileRecord]) -> str:
+    """The bundle id: sha256 over the graph, the tokenizer and the facts. The same fp32 checkpoint gives the same id."""
+    identity = {
+        "model": model.model_dump(mode="json"),
+        "files": {name: files[name].sha256 for name in IDENTITY_FILES if name in files},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def record_files(directory: Path) -> dict[str, FileRecord]:
+    """Size and hash of every file in a directory but the manifest."""
+    names = sorted(p.name for p in directory.iterdir() if p.name != MANIFEST_NAME)
+    return {
+        name: FileRecord(sha256=hash_file(directory / name), size=(directory / name).stat().st_size) for name in names
+    }
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    (directory / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def staged_directory(target: Path, *, replace: bool) -> Iterator[Path]:
+    """A temporary directory beside `target` that takes its name once the block ends well, and vanishes otherwise.
+
+    Every file is fsynced before the rename, so that a crash leaves either the old directory, the new one, or none.
+    Raises BundleError where `target` exists and may not be replaced, or cannot be written.
+    """
+    if target.exists() and not replace:
+        raise BundleError(f"{target} already exists; choose another directory or pass --force")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise BundleError(f"{target} cannot be written: {error.strerror}") from error
+    try:
+        yield staging
+        staging.chmod(0o755)
+        _sync_directory(staging)
+        _take_name(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse_manifest(path: Path) -> Manifest:
+    manifest_path = path / MANIFEST_NAME
+    try:
+        text = manifest_path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise BundleError(
+            f"{manifest_path}: cannot be read ({reason}); a bundle is a directory written by bertexport"
+        ) from error
+    try:
+        fields = json.loads(text)
+        schema_version = fields["schema_version"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BundleError(f"{manifest_path}: not a manifest; export the bundle again") from error
+    if schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{manifest_path}: schema version {schema_version!r}, this program reads {SCHEMA_VERSION}; "
+            "use a matching bertserve, or export the bundle again"
+        )
+    try:
+        return Manifest.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{manifest_path}: {where}: {first['msg']}; export the bundle again") from error
+
+
+def _check_file(path: Path, record: FileRecord) -> None:
+    if path.is_symlink() or not path.is_file():
+        raise BundleError(f"{path}: missing, or not a plain file; copy or export the bundle again")
+    size = path.stat().st_size
+    if size != record.size:
+        raise BundleError(f"{path}: {size} bytes, the manifest says {record.size}; copy or export the bundle again")
+    if hash_file(path) != record.sha256:
+        raise BundleError(f"{path}: its content differs from the manifest's hash; copy or export the bundle again")
+
+
+def _sync_directory(directory: Path) -> None:
+    for path in [*directory.iterdir(), directory]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _take_name(staging: Path, target: Path) -> None:
+    """Rename; an old directory is moved aside first, since a rename cannot replace one that holds files."""
+    if not target.exists():
+        staging.rename(target)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    target.rename(aside / target.name)
+    staging.rename(target)
+    shutil.rmtree(aside, ignore_errors=True)

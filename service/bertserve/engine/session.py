@@ -1,0 +1,67 @@
+"""One bundle's graph, loaded: the only place that calls onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from bertserve.bundle import Bundle, BundleError
+from bertserve.engine.items import Item, ItemOutputs
+from bertserve.engine.packing import PackedBatch, pack, unpack
+
+# Fusions into kernels that are slower than their parts: scalar loops in SkipLayerNormalization, extra passes in BiasGelu.
+SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusion", "EmbedLayerNormFusion"]
+
+# Errors only: ONNX Runtime's warnings about shapes that vary are not for an operator's eyes.
+LOG_SEVERITY_ERROR = 3
+
+
+class Engine:
+    """A bundle ready to run. `run` may be called from several threads at once; the weights are shared."""
+
+    def __init__(self, bundle: Bundle, threads: int, optimized_graph_path: Path | None = None) -> None:
+        """Load the graph. threads: intra-op threads of one run. optimized_graph_path: also write what will really run."""
+        self.bundle = bundle
+        self._position_offset = bundle.model.position_offset
+        options = _session_options(threads)
+        if optimized_graph_path is not None:
+            options.optimized_model_filepath = str(optimized_graph_path)
+        try:
+            self._session = ort.InferenceSession(
+                str(bundle.graph_path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+            )
+        except Exception as error:  # onnxruntime raises a dozen unrelated classes
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BundleError(f"{bundle.graph_path}: ONNX Runtime cannot load it ({reason}); export it again") from error
+        self._inputs = frozenset(node.name for node in self._session.get_inputs())
+
+    def pack(self, items: list[Item]) -> PackedBatch:
+        """Lay items out for `run`."""
+        return pack(items, self._position_offset)
+
+    def run(self, batch: PackedBatch, run_options: ort.RunOptions | None = None) -> list[ItemOutputs]:
+        """Run a batch; outputs in the order of its items. Raises whatever ONNX Runtime raises."""
+        feeds = {name: array for name, array in batch.feeds.items() if name in self._inputs}
+        outputs: list[NDArray[Any]] = self._session.run(list(batch.fetches), feeds, run_options)
+        return unpack(batch, dict(zip(batch.fetches, outputs, strict=True)))
+
+    def run_items(self, items: list[Item]) -> list[ItemOutputs]:
+        """Pack and run."""
+        return self.run(self.pack(items))
+
+
+def _session_options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = LOG_SEVERITY_ERROR
+    # Every batch has another length: patterns would be computed for each and never used again.
+    options.enable_mem_pattern = False
+    # Without a bound, idle workers spin through the CPU quota between batches.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
+    return options
+
+
