@@ -1,8 +1,9 @@
 """What can go wrong with a request, in the caller's terms. One status each: see `interceptors.STATUSES`.
 
-    prepare  → InvalidInput, MissingHead, UnknownModel
-    queue    → Overloaded, DeadlinePassed
-    engine   → EngineUnavailable; anything else is a bug, answered with a fixed text and logged in full
+decode   → Undecodable
+prepare  → InvalidInput, MissingHead, UnknownModel
+queue    → Overloaded, DeadlinePassed
+engine   → EngineUnavailable; anything else is a bug, answered with a fixed text and logged in full
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ class Violation:
 
     field: str
     description: str
+
+
+class Undecodable(RequestError):
+    """Bytes that are no message of the method, or hold text that is not UTF-8."""
 
 
 class InvalidInput(RequestError):

@@ -12,7 +12,7 @@ from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.packing import PackedBatch, pack, unpack
 
-# Fusions into kernels that are slower than their parts: scalar loops in SkipLayerNormalization, extra passes in BiasGelu.
+# Into kernels that are slower than their parts: scalar loops in SkipLayerNormalization, extra passes in BiasGelu.
 SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusion", "EmbedLayerNormFusion"]
 
 # Errors only: ONNX Runtime's warnings about shapes that vary are not for an operator's eyes.
@@ -23,7 +23,7 @@ class Engine:
     """A bundle ready to run. `run` may be called from several threads at once; the weights are shared."""
 
     def __init__(self, bundle: Bundle, threads: int, optimized_graph_path: Path | None = None) -> None:
-        """Load the graph. threads: intra-op threads of one run. optimized_graph_path: also write what will really run."""
+        """Load the graph. threads: of one run. optimized_graph_path: write there what will really run."""
         self.bundle = bundle
         self._position_offset = bundle.model.position_offset
         options = _session_options(threads)
@@ -35,7 +35,9 @@ class Engine:
             )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BundleError(f"{bundle.graph_path}: ONNX Runtime cannot load it ({reason}); export it again") from error
+            raise BundleError(
+                f"{bundle.graph_path}: ONNX Runtime cannot load it ({reason}); export it again"
+            ) from error
         self._inputs = frozenset(node.name for node in self._session.get_inputs())
 
     def pack(self, items: list[Item]) -> PackedBatch:
@@ -63,5 +65,3 @@ def _session_options(threads: int) -> ort.SessionOptions:
     # Without a bound, idle workers spin through the CPU quota between batches.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
     return options
-
-

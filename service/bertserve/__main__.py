@@ -1,0 +1,47 @@
+"""`bertserve [BUNDLE …]`: serve until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from bertserve.bundle import BundleError
+from bertserve.logs import start_logs
+from bertserve.server import ServerError, open_server
+from bertserve.settings import Settings, SettingsError, read_settings
+
+
+def main() -> None:
+    """Exit 0 after a drain, 1 where the server cannot start, 2 for a wrong flag or variable."""
+    try:
+        settings = read_settings(sys.argv[1:])
+    except SettingsError as error:
+        sys.exit(_complain(str(error), code=2))
+    start_logs(settings.log_level)
+    try:
+        asyncio.run(_serve(settings))
+    except SettingsError as error:
+        sys.exit(_complain(str(error), code=2))
+    except (BundleError, ServerError) as error:
+        sys.exit(_complain(str(error), code=1))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with open_server(settings) as server:
+        print(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}", flush=True)  # noqa: T201
+        await stop.wait()
+        await server.drain()
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"bertserve: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""golden.npz: a few inputs with PyTorch's outputs and the bundle's own, as proof that this machine computes the same.
+
+`bertexport` writes it; the server checks it before it says ready. Holds arrays of plain numbers only.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertserve.bundle import BundleError
+from bertserve.engine.items import Float32s, Item, ItemOutputs, Wanted
+from bertserve.engine.session import Engine
+
+Outputs = Mapping[str, Float32s]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenCase:
+    """An input, PyTorch's outputs and the bundle's own at export, named as by `comparable_outputs`."""
+
+    item: Item
+    reference: Outputs
+    own: Outputs
+
+
+def check_golden(engine: Engine) -> None:
+    """Run the golden inputs, all in one batch, and compare with the bundle's own outputs.
+
+    Raises BundleError: the file cannot be read, the graph does not run, or an output differs by more than the
+    manifest's golden_tolerance, measured by `relative_difference`.
+    """
+    manifest, path = engine.bundle.manifest, engine.bundle.golden_path
+    cases = read_golden(path)
+    try:
+        results = engine.run_items([case.item for case in cases])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BundleError(f"{path}: the graph does not run its golden inputs ({reason}); export it again") from error
+    for case, result in zip(cases, results, strict=True):
+        outputs = comparable_outputs(result)
+        for name, own in case.own.items():
+            difference = relative_difference(outputs[name], own)
+            if not difference <= manifest.golden_tolerance:
+                raise BundleError(
+                    f"{path}: on this machine {name} differs from the exported outputs by {difference:.1e}, allowed "
+                    f"{manifest.golden_tolerance:.1e}; use a processor and onnxruntime like the exporter's, or export here"
+                )
+
+
+def comparable_outputs(outputs: ItemOutputs) -> dict[str, Float32s]:
+    """An item's outputs by name, without the ids of the likeliest tokens: near ties may fall either way."""
+    named = {
+        **{f"layer_{layer}": values for layer, values in outputs.layers.items()},
+        "pooled": outputs.pooled,
+        "mask_top_log_probabilities": outputs.mask_top_log_probabilities,
+        "target_log_probabilities": outputs.target_log_probabilities,
+        "next_sentence_logits": outputs.next_sentence_logits,
+        "class_logits": outputs.class_logits,
+    }
+    return {name: values for name, values in named.items() if values is not None}
+
+
+def relative_difference(actual: Float32s, expected: Float32s) -> float:
+    """max |Δ| ÷ max(1, max |expected|); infinite where the shapes differ, NaN where a value is."""
+    if actual.shape != expected.shape:
+        return float("inf")
+    if expected.size == 0:
+        return 0.0
+    return float(np.abs(actual - expected).max() / max(1.0, float(np.abs(expected).max())))
+
+
+def write_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
+    """Write cases; the same cases always give the same bytes."""
+    arrays: dict[str, Any] = {}
+    for index, case in enumerate(cases):
+        parts = {"item": _item_arrays(case.item), "reference": case.reference, "own": case.own}
+        arrays |= {f"{index}/{part}/{name}": values for part, named in parts.items() for name, values in named.items()}
+    np.savez(path, **arrays)
+
+
+def read_golden(path: Path) -> list[GoldenCase]:
+    """The cases in the order in which they were written. Raises BundleError."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        count = len({name.split("/")[0] for name in arrays})
+        cases = [_read_case(arrays, index) for index in range(count)]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path}: not golden outputs ({error}); export the bundle again") from error
+    if not cases:
+        raise BundleError(f"{path}: holds no golden outputs; export the bundle again")
+    return cases
+
+
+def _item_arrays(item: Item) -> dict[str, NDArray[Any]]:
+    wanted = item.wanted
+    return {
+        "input_ids": item.input_ids,
+        "token_type_ids": item.token_type_ids,
+        "layers": np.array(wanted.layers, dtype=np.int64),
+        "mask_positions": np.array(wanted.mask_positions, dtype=np.int64),
+        "target_ids": np.array(wanted.target_ids, dtype=np.int64),
+        "top_k": np.array(wanted.top_k),
+        "pooler": np.array(wanted.pooler),
+        "next_sentence": np.array(wanted.next_sentence),
+        "classify": np.array(wanted.classify),
+    }
+
+
+def _read_case(arrays: Mapping[str, NDArray[Any]], index: int) -> GoldenCase:
+    def part(name: str) -> dict[str, NDArray[Any]]:
+        start = f"{index}/{name}/"
+        return {key.removeprefix(start): values for key, values in arrays.items() if key.startswith(start)}
+
+    item = part("item")
+    wanted = Wanted(
+        layers=tuple(item["layers"].tolist()),
+        mask_positions=tuple(item["mask_positions"].tolist()),
+        target_ids=tuple(item["target_ids"].tolist()),
+        top_k=int(item["top_k"]),
+        pooler=bool(item["pooler"]),
+        next_sentence=bool(item["next_sentence"]),
+        classify=bool(item["classify"]),
+    )
+    return GoldenCase(
+        item=Item(input_ids=item["input_ids"], token_type_ids=item["token_type_ids"], wanted=wanted),
+        reference=part("reference"),
+        own=part("own"),
+    )

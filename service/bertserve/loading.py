@@ -1,0 +1,34 @@
+"""From bundle directories to served models: check, load, prove, measure. What fails here never becomes ready."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from bertserve.batching.policy import Speed
+from bertserve.bundle import read_bundle
+from bertserve.engine.golden import check_golden, golden_items
+from bertserve.engine.session import Engine
+from bertserve.models import ServedModel
+from bertserve.tokenizer import Tokenizer
+
+
+def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
+    """A bundle whose hashes hold, whose graph loads, and whose golden outputs this machine reproduces.
+
+    Raises BundleError.
+    """
+    bundle = read_bundle(path)
+    engine = Engine(bundle, lane_threads)
+    check_golden(engine)
+    return ServedModel(
+        name=name, bundle=bundle, tokenizer=Tokenizer(bundle.tokenizer_path, bundle.model), engine=engine
+    )
+
+
+def measure_speed(engine: Engine) -> Speed:
+    """A first measurement of one lane, on the golden inputs, once they have run before."""
+    batch = engine.pack(golden_items(engine.bundle))
+    started = time.monotonic()
+    engine.run(batch)
+    return Speed(tokens=batch.token_count, seconds=max(time.monotonic() - started, 1e-6))

@@ -1,0 +1,44 @@
+"""The bundles being served, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bertserve.bundle import Bundle, ModelFacts
+from bertserve.engine.session import Engine
+from bertserve.errors import UnknownModel
+from bertserve.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServedModel:
+    """One bundle under the name that callers use."""
+
+    name: str
+    bundle: Bundle
+    tokenizer: Tokenizer
+    engine: Engine
+
+    @property
+    def facts(self) -> ModelFacts:
+        return self.bundle.model
+
+
+class Models:
+    """All served models, in the order in which they were given."""
+
+    def __init__(self, models: list[ServedModel]) -> None:
+        self._by_name = {model.name: model for model in models}
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        return iter(self._by_name.values())
+
+    def find(self, name: str) -> ServedModel:
+        """The model of that name; the first one for an empty name. Raises UnknownModel."""
+        if not name:
+            return next(iter(self._by_name.values()))
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise UnknownModel(f"no such model; served here: {', '.join(self._by_name)}") from None

@@ -1,0 +1,172 @@
+"""The server: puts the parts together, says when it is ready, and leaves without losing a call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import grpc
+from bertapi.v1 import bert_service_pb2 as pb
+from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from bertserve.batching.batcher import Batcher
+from bertserve.batching.policy import BatchLimits
+from bertserve.cores import usable_cores
+from bertserve.engine.lanes import Lanes
+from bertserve.interceptors import BERT_SERVICE, MetricsInterceptor, OpenCalls, StatusInterceptor
+from bertserve.loading import load_model, measure_speed
+from bertserve.logs import log
+from bertserve.metrics import Metrics
+from bertserve.models import Models, ServedModel
+from bertserve.probes import Probes
+from bertserve.servicer.service import BertServicer
+from bertserve.settings import Settings, named_bundles
+from bertserve.tasks.analysis import Analyzer
+from bertserve.tasks.prepare import Limits
+
+HEALTH_NAMES = ("", BERT_SERVICE)
+
+
+class ServerError(Exception):
+    """The server cannot start. The message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where the server really listens."""
+
+    grpc: str
+    metrics: str
+
+
+class Server:
+    """A server that is ready. Made by `open_server`."""
+
+    def __init__(
+        self, settings: Settings, grpc_server: grpc.aio.Server, health_servicer: health.aio.HealthServicer,
+        open_calls: OpenCalls, addresses: Addresses,
+    ) -> None:  # fmt: skip
+        self.addresses = addresses
+        self._settings = settings
+        self._grpc_server = grpc_server
+        self._health = health_servicer
+        self._open_calls = open_calls
+
+    async def drain(self) -> None:
+        """NOT_SERVING, a pause in which all is still served, then no new calls; returns once the open ones ended."""
+        log("draining", open_calls=self._open_calls.count)
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(self._settings.drain_pause)
+        self._open_calls.is_draining = True
+        if not await self._open_calls.wait_for_none(self._settings.grace):
+            log("grace is over", open_calls=self._open_calls.count)
+        await self._grpc_server.stop(grace=0)
+
+
+@contextlib.asynccontextmanager
+async def open_server(settings: Settings) -> AsyncIterator[Server]:
+    """Load every bundle, then serve. Raises BundleError, SettingsError or ServerError before anything is served."""
+    bundles = named_bundles(settings)
+    cores = usable_cores()
+    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
+    metrics = Metrics()
+    loop = asyncio.get_running_loop()
+    served = [
+        await loop.run_in_executor(None, load_model, name, path, settings.lane_threads)
+        for name, path in bundles.items()
+    ]
+    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, cores=cores)
+    batcher = _make_batcher(settings, lanes, served, metrics)
+    analyzer = Analyzer(batcher, _limits(settings), metrics)
+    open_calls = OpenCalls()
+    health_servicer = health.aio.HealthServicer()
+    grpc_server = _make_grpc_server(settings, open_calls, metrics)
+    pb_grpc.add_BertServiceServicer_to_server(BertServicer(Models(served), analyzer, metrics), grpc_server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
+    reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    port = _bind(grpc_server, settings)
+    probes = _open_probes(settings, metrics, lanes, open_calls)
+    addresses = Addresses(
+        grpc=f"{settings.host}:{port}", metrics=f"{settings.metrics_host or settings.host}:{probes.port}"
+    )
+    try:
+        for name in HEALTH_NAMES:
+            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await grpc_server.start()
+        yield Server(settings, grpc_server, health_servicer, open_calls, addresses)
+    finally:
+        await grpc_server.stop(grace=0)
+        probes.stop()
+        analyzer.stop()
+        lanes.stop()
+
+
+def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], metrics: Metrics) -> Batcher:
+    limits = BatchLimits(batch_tokens=settings.batch_tokens, overtaken_seconds=settings.max_wait_overtaken)
+    batcher = Batcher(lanes, limits, settings.queue_tokens, metrics)
+    for model in served:
+        manifest = model.bundle.manifest
+        metrics.add_model(
+            model.name, manifest.bundle_id, model.facts.family, model.facts.precision, manifest.source.model
+        )
+        batcher.add_model(model.name, model.engine, measure_speed(model.engine))
+        log("model loaded", model=model.name, bundle_id=manifest.bundle_id, precision=model.facts.precision)
+    return batcher
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_inputs=settings.max_inputs,
+        max_characters=settings.max_characters,
+        max_top_k=settings.max_top_k,
+        max_response_bytes=settings.max_response_bytes,
+    )
+
+
+def _make_grpc_server(settings: Settings, open_calls: OpenCalls, metrics: Metrics) -> grpc.aio.Server:
+    methods = tuple(method.name for method in pb.DESCRIPTOR.services_by_name["BertService"].methods)
+    return grpc.aio.server(
+        interceptors=[MetricsInterceptor(metrics, {BERT_SERVICE: methods}), StatusInterceptor(open_calls, metrics)],
+        options=[
+            # With port sharing a second server on the same port would start, and take half of the connections.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", settings.max_request_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
+            ("grpc.max_connection_age_grace_ms", int((settings.grace + settings.drain_pause) * 1000)),
+            # Clients that keep idle connections alive with pings are welcome.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ],
+    )
+
+
+def _bind(grpc_server: grpc.aio.Server, settings: Settings) -> int:
+    address = f"{settings.host}:{settings.port}"
+    try:
+        port = grpc_server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ServerError(f"cannot listen on {address}; is the port taken? Choose another with --port") from error
+    if port == 0:
+        raise ServerError(f"cannot listen on {address}; is the port taken? Choose another with --port")
+    return port
+
+
+def _open_probes(settings: Settings, metrics: Metrics, lanes: Lanes, open_calls: OpenCalls) -> Probes:
+    host = settings.metrics_host or settings.host
+    try:
+        return Probes(
+            host,
+            settings.metrics_port,
+            metrics.registry,
+            is_alive=lambda: True,
+            is_ready=lambda: lanes.are_alive and not open_calls.is_draining,
+        )
+    except OSError as error:
+        raise ServerError(
+            f"cannot listen on {host}:{settings.metrics_port} ({error.strerror}); choose another with --metrics-port"
+        ) from error

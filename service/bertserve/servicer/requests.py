@@ -1,0 +1,151 @@
+"""From messages to asks, and from the asks' field paths back to the messages'."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TypeVar
+
+from bertapi.v1 import bert_service_pb2 as pb
+
+from bertserve.bundle import Pooling
+from bertserve.errors import InvalidInput
+from bertserve.tasks.asks import Ask, EmbedAsk, FillMaskAsk, LayerMerge, VectorType
+from bertserve.tokenizer import Text, Truncation
+
+DEFAULT_TOP_K = 5
+
+POOLINGS: dict[int, Pooling | None] = {
+    pb.POOLING_UNSPECIFIED: None,
+    pb.POOLING_NONE: Pooling.NONE,
+    pb.POOLING_CLS: Pooling.CLS,
+    pb.POOLING_MEAN: Pooling.MEAN,
+    pb.POOLING_MAX: Pooling.MAX,
+    pb.POOLING_POOLER: Pooling.POOLER,
+}
+LAYER_MERGES: dict[int, LayerMerge] = {
+    pb.LAYER_MERGE_UNSPECIFIED: LayerMerge.CONCAT,
+    pb.LAYER_MERGE_CONCAT: LayerMerge.CONCAT,
+    pb.LAYER_MERGE_SUM: LayerMerge.SUM,
+    pb.LAYER_MERGE_MEAN: LayerMerge.MEAN,
+}
+VECTOR_TYPES: dict[int, VectorType] = {
+    pb.VECTOR_TYPE_UNSPECIFIED: VectorType.FLOAT32,
+    pb.VECTOR_TYPE_FLOAT32: VectorType.FLOAT32,
+    pb.VECTOR_TYPE_FLOAT16: VectorType.FLOAT16,
+}
+TRUNCATIONS: dict[int, Truncation] = {
+    pb.TRUNCATION_UNSPECIFIED: Truncation.ERROR,
+    pb.TRUNCATION_ERROR: Truncation.ERROR,
+    pb.TRUNCATION_END: Truncation.END,
+    pb.TRUNCATION_START: Truncation.START,
+}
+
+Meaning = TypeVar("Meaning")
+
+
+def read_embed(request: pb.EmbedRequest) -> Ask:
+    return Ask(
+        inputs=_texts(request.inputs),
+        embed=_embed_ask(request.options),
+        truncation=_truncation(request.truncation),
+    )
+
+
+def read_fill_mask(request: pb.FillMaskRequest) -> Ask:
+    return Ask(
+        inputs=_texts(request.inputs),
+        input_targets=_input_targets(request.inputs),
+        fill_mask=_fill_mask_ask(request.options),
+        truncation=_truncation(request.truncation),
+    )
+
+
+def read_score_next_sentence(request: pb.ScoreNextSentenceRequest) -> Ask:
+    if not request.candidates:
+        raise InvalidInput("candidates", "at least one is needed")
+    return Ask(
+        inputs=tuple(Text(text=request.first, text_pair=candidate) for candidate in request.candidates),
+        next_sentence=True,
+        truncation=_truncation(request.truncation),
+    )
+
+
+def read_classify(request: pb.ClassifyRequest) -> Ask:
+    return Ask(inputs=_texts(request.inputs), classify=True, truncation=_truncation(request.truncation))
+
+
+def read_analyze(request: pb.AnalyzeRequest) -> Ask:
+    options = request.options
+    return Ask(
+        inputs=_texts(request.inputs),
+        input_targets=_input_targets(request.inputs),
+        embed=_embed_ask(options.embed) if options.HasField("embed") else None,
+        fill_mask=_fill_mask_ask(options.fill_mask) if options.HasField("fill_mask") else None,
+        next_sentence=options.next_sentence,
+        classify=options.classify,
+        truncation=_truncation(request.truncation),
+    )
+
+
+def read_tokenize(request: pb.TokenizeRequest) -> Ask:
+    return Ask(inputs=_texts(request.inputs), truncation=_truncation(request.truncation))
+
+
+# How a path of the ask is called in each request, first match first; what matches nothing is called the same.
+FIELD_NAMES: dict[type, tuple[tuple[str, str], ...]] = {
+    pb.EmbedRequest: ((r"^embed\b", "options"),),
+    pb.FillMaskRequest: ((r"^fill_mask\b", "options"),),
+    pb.AnalyzeRequest: ((r"^(embed|fill_mask)\b", r"options.\1"),),
+    pb.ScoreNextSentenceRequest: (
+        (r"^inputs\[\d+\]\.text$", "first"),
+        (r"^inputs(\[\d+\])\.text_pair$", r"candidates\1"),
+        (r"^inputs$", "candidates"),
+    ),
+}
+
+
+def field_name(request: object, path: str) -> str:
+    """The path of a field as the caller of this request knows it."""
+    for pattern, name in FIELD_NAMES.get(type(request), ()):
+        renamed, matches = re.subn(pattern, name, path)
+        if matches:
+            return renamed
+    return path
+
+
+def _texts(inputs: Iterable[pb.TextInput]) -> tuple[Text, ...]:
+    return tuple(
+        Text(text=given.text, text_pair=given.text_pair if given.HasField("text_pair") else None) for given in inputs
+    )
+
+
+def _input_targets(inputs: Iterable[pb.TextInput]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(given.targets) for given in inputs)
+
+
+def _embed_ask(options: pb.EmbedOptions) -> EmbedAsk:
+    return EmbedAsk(
+        pooling=_meaning(POOLINGS, options.pooling, "embed.pooling"),
+        layers=tuple(options.layers),
+        layer_merge=_meaning(LAYER_MERGES, options.layer_merge, "embed.layer_merge"),
+        normalize=options.normalize if options.HasField("normalize") else None,
+        vector_type=_meaning(VECTOR_TYPES, options.vector_type, "embed.vector_type"),
+        include_tokens=options.include_tokens,
+    )
+
+
+def _fill_mask_ask(options: pb.FillMaskOptions) -> FillMaskAsk:
+    return FillMaskAsk(
+        top_k=options.top_k if options.HasField("top_k") else DEFAULT_TOP_K, targets=tuple(options.targets)
+    )
+
+
+def _truncation(value: int) -> Truncation:
+    return _meaning(TRUNCATIONS, value, "truncation")
+
+
+def _meaning(meanings: dict[int, Meaning], value: int, path: str) -> Meaning:
+    if value not in meanings:
+        raise InvalidInput(path, f"{value} is not a value of its enum")
+    return meanings[value]

@@ -1,0 +1,101 @@
+"""The BertService: each method reads its request, asks the tasks, and writes its response. No decision is made here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import grpc
+from bertapi.v1 import bert_service_pb2 as pb
+from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+
+from bertserve.errors import InvalidInput
+from bertserve.metrics import Metrics
+from bertserve.models import Models, ServedModel
+from bertserve.servicer import requests, responses
+from bertserve.tasks.analysis import Analyzer, Answer
+from bertserve.tasks.asks import Ask
+
+Response = TypeVar("Response")
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class BertServicer(pb_grpc.BertServiceServicer):
+    """All methods of bertapi.v1.BertService. Errors leave it as exceptions, for the interceptors to translate."""
+
+    def __init__(self, models: Models, analyzer: Analyzer, metrics: Metrics) -> None:
+        self._models = models
+        self._analyzer = analyzer
+        self._metrics = metrics
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        return await self._answer(request, context, requests.read_embed, responses.write_embed)
+
+    async def FillMask(self, request: pb.FillMaskRequest, context: Context) -> pb.FillMaskResponse:
+        return await self._answer(request, context, requests.read_fill_mask, responses.write_fill_mask)
+
+    async def ScoreNextSentence(
+        self, request: pb.ScoreNextSentenceRequest, context: Context
+    ) -> pb.ScoreNextSentenceResponse:
+        return await self._answer(
+            request, context, requests.read_score_next_sentence, responses.write_score_next_sentence
+        )
+
+    async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
+        return await self._answer(request, context, requests.read_classify, responses.write_classify)
+
+    async def Analyze(self, request: pb.AnalyzeRequest, context: Context) -> pb.AnalyzeResponse:
+        return await self._answer(request, context, requests.read_analyze, responses.write_analyze)
+
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:  # noqa: ARG002
+        model = self._models.find(request.model)
+        with self._naming_fields(request, model):
+            answer = await self._analyzer.tokenize(model, requests.read_tokenize(request))
+        return responses.write_tokenize(model, answer)
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002
+        model = self._models.find(request.model)
+        return pb.GetModelResponse(model=responses.write_model(model, self._analyzer.limits))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: ARG002
+        return pb.ListModelsResponse(
+            models=[responses.write_model(model, self._analyzer.limits) for model in self._models]
+        )
+
+    async def _answer(
+        self,
+        request: Any,
+        context: Context,
+        read: Callable[[Any], Ask],
+        write: Callable[[ServedModel, Answer], Response],
+    ) -> Response:
+        model = self._models.find(request.model)
+        with self._naming_fields(request, model):
+            answer = await self._analyzer.analyze(model, read(request), _deadline(context))
+        return write(model, answer)
+
+    def _naming_fields(self, request: object, model: ServedModel) -> _FieldNames:
+        return _FieldNames(request, model.name, self._metrics)
+
+
+class _FieldNames:
+    """Translates the field of an InvalidInput into the caller's terms, and counts refusals of what cannot be served."""
+
+    def __init__(self, request: object, model: str, metrics: Metrics) -> None:
+        self._request, self._model, self._metrics = request, model, metrics
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, InvalidInput):
+            self._metrics.rejected.labels(self._model, "invalid").inc()
+            violation = error.violation
+            raise InvalidInput(requests.field_name(self._request, violation.field), violation.description) from error
+
+
+def _deadline(context: Context) -> float | None:
+    """By `time.monotonic`; None where the caller set none."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining

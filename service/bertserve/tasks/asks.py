@@ -1,0 +1,64 @@
+"""What a caller asks: frozen values, one `Ask` a request. Paths of fields in errors speak of these names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bertserve.bundle import Pooling
+from bertserve.tokenizer import Text, Truncation
+
+
+class LayerMerge(StrEnum):
+    """How several layers become one vector per token."""
+
+    CONCAT = "concat"
+    SUM = "sum"
+    MEAN = "mean"
+
+
+class VectorType(StrEnum):
+    """The element type of vectors in an answer."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+
+    @property
+    def size_bytes(self) -> int:
+        return 4 if self is VectorType.FLOAT32 else 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedAsk:
+    """pooling, normalize: None = as the checkpoint states. layers: as in the API, negative ones from the last."""
+
+    pooling: Pooling | None = None
+    layers: tuple[int, ...] = ()
+    layer_merge: LayerMerge = LayerMerge.CONCAT
+    normalize: bool | None = None
+    vector_type: VectorType = VectorType.FLOAT32
+    include_tokens: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FillMaskAsk:
+    """targets: words to score at every mask, unless an input brings its own."""
+
+    top_k: int = 5
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """Inputs, and what to compute for each from one pass of the encoder.
+
+    input_targets: one tuple per input; where not empty, it stands in place of `fill_mask.targets`.
+    """
+
+    inputs: tuple[Text, ...]
+    input_targets: tuple[tuple[str, ...], ...] = ()
+    embed: EmbedAsk | None = None
+    fill_mask: FillMaskAsk | None = None
+    next_sentence: bool = False
+    classify: bool = False
+    truncation: Truncation = Truncation.ERROR

@@ -1,0 +1,150 @@
+"""From the engine's outputs to answers: pooling, merging, normalising, probabilities. Pure numpy; no model runs."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bertserve.bundle import ModelFacts, Pooling, ProblemType
+from bertserve.engine.items import Float32s, ItemOutputs
+from bertserve.models import ServedModel
+from bertserve.tasks.answers import Analysis, Embedding, FilledMask, LabelScore, NextSentence, Prediction
+from bertserve.tasks.asks import EmbedAsk, LayerMerge
+from bertserve.tasks.prepare import EmbedPlan, Prepared
+from bertserve.tokenizer import TokenizedText, Tokenizer
+
+
+def finish(model: ServedModel, prepared: Prepared, outputs: tuple[ItemOutputs, ...]) -> tuple[Analysis, ...]:
+    """One analysis per input, holding what was asked."""
+    return tuple(
+        _analysis(model, prepared, index, text, item_outputs)
+        for index, (text, item_outputs) in enumerate(zip(prepared.texts, outputs, strict=True))
+    )
+
+
+def _analysis(
+    model: ServedModel, prepared: Prepared, index: int, text: TokenizedText, outputs: ItemOutputs
+) -> Analysis:
+    ask, wanted = prepared.ask, prepared.items[index].wanted
+    return Analysis(
+        token_count=len(text),
+        truncated=text.truncated,
+        embedding=_embedding(prepared.embed, ask.embed, text, outputs) if prepared.embed and ask.embed else None,
+        filled_masks=(
+            _filled_masks(model.tokenizer, text, outputs, wanted.target_ids) if ask.fill_mask is not None else None
+        ),
+        next_sentence=(
+            score_next_sentence(outputs.next_sentence_logits) if outputs.next_sentence_logits is not None else None
+        ),
+        labels=score_labels(model.facts, outputs.class_logits) if outputs.class_logits is not None else None,
+    )
+
+
+def _embedding(plan: EmbedPlan, ask: EmbedAsk, text: TokenizedText, outputs: ItemOutputs) -> Embedding:
+    if outputs.pooled is not None:
+        vectors = outputs.pooled
+    else:
+        vectors = pool(merge_layers([outputs.layers[layer] for layer in plan.layers], plan.layer_merge), plan.pooling)
+    if plan.normalize:
+        vectors = normalize(vectors)
+    return Embedding(
+        vectors=vectors.astype(np.float32 if ask.vector_type.size_bytes == 4 else np.float16, copy=False),
+        tokens=text.tokens if ask.include_tokens else (),
+    )
+
+
+def merge_layers(layers: list[Float32s], merge: LayerMerge) -> Float32s:
+    """[length, hidden] per layer → [length, size]; size = hidden × layers for CONCAT."""
+    if len(layers) == 1:
+        return layers[0]
+    if merge is LayerMerge.CONCAT:
+        return np.concatenate(layers, axis=-1)
+    total: Float32s = np.sum(layers, axis=0, dtype=np.float32)
+    return total if merge is LayerMerge.SUM else np.divide(total, np.float32(len(layers)))
+
+
+def pool(vectors: Float32s, pooling: Pooling) -> Float32s:
+    """[length, size] → [size], or as it is for NONE. Special tokens count, as in sentence-transformers."""
+    pooled: Float32s = vectors
+    match pooling:
+        case Pooling.CLS:
+            pooled = vectors[0]
+        case Pooling.MEAN:
+            pooled = vectors.mean(axis=0, dtype=np.float32)
+        case Pooling.MAX:
+            pooled = vectors.max(axis=0)
+    return pooled
+
+
+def normalize(vectors: Float32s) -> Float32s:
+    """Scale each vector to unit Euclidean length; a zero vector stays one."""
+    lengths: Float32s = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.divide(vectors, np.maximum(lengths, np.float32(1e-12)))
+
+
+def score_next_sentence(logits: Float32s) -> NextSentence:
+    """logits: [2], is next first (Devlin et al. 2018; label 0 of `transformers` means: follows)."""
+    return NextSentence(
+        probability=float(softmax(logits)[0]), is_next_logit=float(logits[0]), not_next_logit=float(logits[1])
+    )
+
+
+def score_labels(facts: ModelFacts, logits: Float32s) -> tuple[LabelScore, ...]:
+    """All labels of a sequence-classification head, best first."""
+    match facts.problem_type:
+        case ProblemType.SINGLE_LABEL:
+            probabilities = softmax(logits)
+        case ProblemType.MULTI_LABEL:
+            probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+        case _:
+            probabilities = np.zeros_like(logits, dtype=np.float64)
+    return tuple(
+        LabelScore(
+            label=facts.labels[index], index=index, probability=float(probabilities[index]), logit=float(logits[index])
+        )
+        for index in np.argsort(-logits, kind="stable").tolist()
+    )
+
+
+def softmax(logits: Float32s) -> NDArray[np.float64]:
+    """In double precision, over the last axis."""
+    shifted: NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return shifted
+
+
+def _filled_masks(
+    tokenizer: Tokenizer, text: TokenizedText, outputs: ItemOutputs, target_ids: tuple[int, ...]
+) -> tuple[FilledMask, ...]:
+    top_ids, top, targets = (
+        array.tolist() if array is not None else []
+        for array in (outputs.mask_top_ids, outputs.mask_top_log_probabilities, outputs.target_log_probabilities)
+    )
+    filled = []
+    for number, position in enumerate(text.mask_positions):
+        place = text.token(position)
+        filled.append(
+            FilledMask(
+                token_index=position,
+                segment=place.segment,
+                start=place.start,
+                end=place.end,
+                predictions=_predictions(tokenizer, top_ids[number], top[number]),
+                targets=_predictions(tokenizer, target_ids, targets[number]),
+            )
+        )
+    return tuple(filled)
+
+
+def _predictions(
+    tokenizer: Tokenizer, token_ids: list[int] | tuple[int, ...], log_probabilities: list[float]
+) -> tuple[Prediction, ...]:
+    return tuple(
+        Prediction(
+            token=tokenizer.token_text(token_id),
+            token_id=token_id,
+            text=tokenizer.word(token_id),
+            log_probability=log_probability,
+        )
+        for token_id, log_probability in zip(token_ids, log_probabilities, strict=True)
+    )

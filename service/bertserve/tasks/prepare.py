@@ -1,0 +1,216 @@
+"""From an ask to items: every check that can be made before the engine runs, and the exact work it has to do.
+
+Raises InvalidInput with the path of the field at fault, or MissingHead; nothing has been queued then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bertserve.bundle import Head, Pooling
+from bertserve.engine.items import Item, Wanted
+from bertserve.errors import InvalidInput, MissingHead
+from bertserve.models import ServedModel
+from bertserve.tasks.asks import Ask, EmbedAsk, LayerMerge
+from bertserve.tokenizer import TokenizedText, TooManyTokens
+
+# Room on the wire for what surrounds a prediction, a token, a label or a vector: tags, lengths, numbers.
+PREDICTION_BYTES = 24
+TOKEN_BYTES = 32
+MASK_BYTES = 32
+INPUT_BYTES = 96
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The server's limits on one request."""
+
+    max_inputs: int
+    max_characters: int
+    max_top_k: int
+    max_response_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedPlan:
+    """An EmbedAsk with every default resolved. layers: 0 = embedding layer … layer_count."""
+
+    pooling: Pooling
+    layers: tuple[int, ...]
+    layer_merge: LayerMerge
+    normalize: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An ask that passed every check. texts and items are in the order of the inputs."""
+
+    ask: Ask
+    embed: EmbedPlan | None
+    texts: tuple[TokenizedText, ...]
+    items: tuple[Item, ...]
+
+
+def prepare(model: ServedModel, ask: Ask, limits: Limits) -> Prepared:
+    """Check an ask against the model and the limits, tokenize, and say what the engine has to compute."""
+    _check_heads(model, ask)
+    _check_inputs(ask, limits)
+    embed = plan_embedding(model, ask.embed) if ask.embed is not None else None
+    _check_top_k(model, ask, limits)
+    texts = tokenize_inputs(model, ask)
+    if ask.fill_mask is not None:
+        _check_masks(texts)
+    items = tuple(
+        Item(
+            input_ids=text.input_ids,
+            token_type_ids=text.token_type_ids,
+            wanted=_wanted(ask, embed, text, _target_ids(model, ask, index)),
+        )
+        for index, text in enumerate(texts)
+    )
+    _check_response_size(model, ask, embed, items, texts, limits)
+    return Prepared(ask=ask, embed=embed, texts=texts, items=items)
+
+
+def tokenize_inputs(model: ServedModel, ask: Ask) -> tuple[TokenizedText, ...]:
+    """Tokenize the inputs, each of which must yield a token and fit the model unless truncation is asked for."""
+    try:
+        texts = model.tokenizer.tokenize(ask.inputs, ask.truncation)
+    except TooManyTokens as error:
+        raise InvalidInput(f"inputs[{error.index}].text", f"{error}; shorten it or ask for truncation") from error
+    for index, text in enumerate(texts):
+        if text.is_empty:
+            raise InvalidInput(f"inputs[{index}].text", "yields no token")
+    return tuple(texts)
+
+
+def check_tokenize(ask: Ask, limits: Limits) -> None:
+    """The checks of an ask that runs no model."""
+    _check_inputs(ask, limits)
+
+
+def plan_embedding(model: ServedModel, embed: EmbedAsk) -> EmbedPlan:
+    """Resolve an EmbedAsk's defaults and negative layers."""
+    facts = model.facts
+    pooling = embed.pooling or facts.default_pooling
+    if pooling is Pooling.POOLER and Head.POOLER not in facts.heads:
+        raise MissingHead(f"model {model.name} has no pooler; choose another pooling")
+    if pooling is Pooling.POOLER and embed.layers:
+        raise InvalidInput("embed.layers", "the pooler reads the last layer; leave layers empty")
+    count = facts.layer_count
+    for index, layer in enumerate(embed.layers):
+        if not -(count + 1) <= layer <= count:
+            raise InvalidInput(f"embed.layers[{index}]", f"{layer} is not within {-(count + 1)} … {count}")
+    layers = tuple(layer if layer >= 0 else count + 1 + layer for layer in embed.layers) or (count,)
+    if len(set(layers)) < len(layers):
+        raise InvalidInput("embed.layers", "a layer is repeated")
+    return EmbedPlan(
+        pooling=pooling,
+        layers=layers,
+        layer_merge=embed.layer_merge,
+        normalize=facts.default_normalize if embed.normalize is None else embed.normalize,
+    )
+
+
+def _check_heads(model: ServedModel, ask: Ask) -> None:
+    asked = {
+        Head.MASKED_LM: ask.fill_mask is not None,
+        Head.NEXT_SENTENCE: ask.next_sentence,
+        Head.SEQUENCE_CLASSIFICATION: ask.classify,
+    }
+    if ask.embed is None and not any(asked.values()):
+        raise InvalidInput("options", "ask for at least one of embed, fill_mask, next_sentence and classify")
+    for head, is_asked in asked.items():
+        if is_asked and head not in model.facts.heads:
+            raise MissingHead(f"model {model.name} has no {head.value} head; it has {', '.join(model.facts.heads)}")
+
+
+def _check_inputs(ask: Ask, limits: Limits) -> None:
+    if not ask.inputs:
+        raise InvalidInput("inputs", "at least one is needed")
+    if len(ask.inputs) > limits.max_inputs:
+        raise InvalidInput("inputs", f"{len(ask.inputs)} of them, the server takes {limits.max_inputs} a request")
+    for index, text in enumerate(ask.inputs):
+        if len(text.text) > limits.max_characters:
+            raise InvalidInput(f"inputs[{index}].text", _too_many_characters(text.text, limits))
+        if text.text_pair is not None and len(text.text_pair) > limits.max_characters:
+            raise InvalidInput(f"inputs[{index}].text_pair", _too_many_characters(text.text_pair, limits))
+        if ask.next_sentence and text.text_pair is None:
+            raise InvalidInput(f"inputs[{index}].text_pair", "a next-sentence score needs a pair of texts")
+
+
+def _too_many_characters(text: str, limits: Limits) -> str:
+    return f"{len(text)} characters, the server takes {limits.max_characters}"
+
+
+def _check_top_k(model: ServedModel, ask: Ask, limits: Limits) -> None:
+    most = min(limits.max_top_k, model.facts.vocabulary_size)
+    if ask.fill_mask is not None and ask.fill_mask.top_k > most:
+        raise InvalidInput("fill_mask.top_k", f"{ask.fill_mask.top_k} is more than {most}")
+
+
+def _check_masks(texts: tuple[TokenizedText, ...]) -> None:
+    for index, text in enumerate(texts):
+        if text.masks_lost:
+            raise InvalidInput(
+                f"inputs[{index}].text", f"truncation would cut off {text.masks_lost} of its masks; shorten the text"
+            )
+        if not text.mask_positions:
+            raise InvalidInput(f"inputs[{index}].text", "holds no mask; write [MASK] where a word is to be predicted")
+
+
+def _target_ids(model: ServedModel, ask: Ask, index: int) -> tuple[int, ...]:
+    if ask.fill_mask is None:
+        return ()
+    own = ask.input_targets[index] if ask.input_targets else ()
+    path = f"inputs[{index}].targets" if own else "fill_mask.targets"
+    return tuple(_target_id(model, word, f"{path}[{place}]") for place, word in enumerate(own or ask.fill_mask.targets))
+
+
+def _target_id(model: ServedModel, word: str, path: str) -> int:
+    token_id = model.tokenizer.find_token(word)
+    if token_id is None:
+        raise InvalidInput(path, "is not exactly one known token of the model")
+    return token_id
+
+
+def _wanted(ask: Ask, embed: EmbedPlan | None, text: TokenizedText, target_ids: tuple[int, ...]) -> Wanted:
+    pools = embed is not None and embed.pooling is Pooling.POOLER
+    return Wanted(
+        layers=embed.layers if embed is not None and not pools else (),
+        pooler=pools,
+        mask_positions=text.mask_positions if ask.fill_mask is not None else (),
+        top_k=ask.fill_mask.top_k if ask.fill_mask is not None else 0,
+        target_ids=target_ids,
+        next_sentence=ask.next_sentence,
+        classify=ask.classify,
+    )
+
+
+def _check_response_size(
+    model: ServedModel,
+    ask: Ask,
+    embed: EmbedPlan | None,
+    items: tuple[Item, ...],
+    texts: tuple[TokenizedText, ...],
+    limits: Limits,
+) -> None:
+    """An upper bound of the answer's size, so that nothing runs whose answer could not be sent."""
+    prediction_bytes = PREDICTION_BYTES + 2 * model.tokenizer.longest_token_bytes
+    label_bytes = sum(len(label.encode()) + PREDICTION_BYTES for label in model.facts.labels)
+    size = 0
+    for item, text in zip(items, texts, strict=True):
+        wanted = item.wanted
+        size += INPUT_BYTES + label_bytes * wanted.classify
+        size += len(wanted.mask_positions) * (MASK_BYTES + prediction_bytes * (wanted.top_k + len(wanted.target_ids)))
+        if embed is not None and ask.embed is not None:
+            rows = item.length if embed.pooling is Pooling.NONE else 1
+            width = len(embed.layers) if embed.layer_merge is LayerMerge.CONCAT else 1
+            size += rows * width * model.facts.hidden_size * ask.embed.vector_type.size_bytes
+            size += len(text) * (TOKEN_BYTES + model.tokenizer.longest_token_bytes) * ask.embed.include_tokens
+    if size > limits.max_response_bytes:
+        raise InvalidInput(
+            "inputs",
+            f"the answer could take {size} bytes, the server sends {limits.max_response_bytes}; ask for fewer inputs, "
+            "FLOAT16, fewer layers or a pooling",
+        )
