@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2, message
@@ -45,10 +45,11 @@ CODE_LABELS = {code: "".join(part.capitalize() for part in code.name.split("_"))
     grpc.StatusCode.CANCELLED: "Canceled",
 }
 
-Handler = grpc.RpcMethodHandler[Any, Any]
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
-Context = grpc.aio.ServicerContext[Any, Any]
-Respond = Callable[[Any, Context], Awaitable[Any]]
+# Quoted: the classes take parameters in their stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Respond: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 
 
 class OpenCalls:

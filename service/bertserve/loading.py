@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bertserve.batching.policy import Speed
 from bertserve.bundle import read_bundle
-from bertserve.engine.golden import check_golden, golden_items
+from bertserve.engine.golden import check_golden, read_golden
 from bertserve.engine.session import Engine
 from bertserve.models import ServedModel
 from bertserve.tokenizer import Tokenizer
@@ -28,7 +28,7 @@ def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
 
 def measure_speed(engine: Engine) -> Speed:
     """A first measurement of one lane, on the golden inputs, once they have run before."""
-    batch = engine.pack(golden_items(engine.bundle))
+    batch = engine.pack([case.item for case in read_golden(engine.bundle.golden_path)])
     started = time.monotonic()
     engine.run(batch)
     return Speed(tokens=batch.token_count, seconds=max(time.monotonic() - started, 1e-6))

@@ -5,8 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, CliPositionalArg, NoDecode, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    CliPositionalArg,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 DEMO_BUNDLE = Path(__file__).parent / "demo"
 
@@ -17,9 +24,10 @@ class SettingsError(Exception):
     """A flag or variable that cannot be. The message names it."""
 
 
-def _split(value: Any) -> Any:
-    """BERTSERVE_BUNDLES holds bundles separated by whitespace."""
-    return value.split() if isinstance(value, str) else value
+class _Environment(EnvSettingsSource):
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
+        """The one list, BERTSERVE_BUNDLES, holds bundles separated by whitespace."""
+        return value.split()
 
 
 class Settings(BaseSettings):
@@ -29,7 +37,7 @@ class Settings(BaseSettings):
         env_prefix="BERTSERVE_", cli_kebab_case=True, cli_prog_name="bertserve", cli_implicit_flags=True, frozen=True
     )
 
-    bundles: Annotated[CliPositionalArg[list[str]], NoDecode, BeforeValidator(_split)] = Field(
+    bundles: CliPositionalArg[list[str]] = Field(
         default=[], description="Bundles to serve, DIR or NAME=DIR; none: the demo model inside the package."
     )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
@@ -68,6 +76,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write; never holds a caller's text."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags before environment before defaults."""
+        return init_settings, _Environment(settings_cls)
 
 
 def read_settings(arguments: list[str]) -> Settings:

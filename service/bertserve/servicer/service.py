@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from bertapi.v1 import bert_service_pb2 as pb
@@ -19,7 +19,8 @@ from bertserve.tasks.asks import Ask
 
 Response = TypeVar("Response")
 
-Context = grpc.aio.ServicerContext[Any, Any]
+# Quoted: the class takes parameters in its stubs only.
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class BertServicer(pb_grpc.BertServiceServicer):

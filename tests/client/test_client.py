@@ -1,0 +1,100 @@
+"""Both clients against a real server."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from bertapi.client import AsyncBertClient, BertClient, EmbedOptions, FillMaskOptions, InvalidInputError, TextInput
+
+FIRST, SECOND = "the [MASK] sat on the mat", "it was a good day"
+
+CALLS = {
+    "embed": lambda client: client.embed([FIRST, (FIRST, SECOND)], include_tokens=True),
+    "embed unpooled": lambda client: client.embed(SECOND, pooling="none", layers=[0, -1], layer_merge="mean"),
+    "embed float16": lambda client: client.embed(SECOND, vector_type="float16", normalize=True),
+    "fill_mask": lambda client: client.fill_mask([FIRST, FIRST], top_k=3, targets=["cat", "dog"]),
+    "score_next_sentence": lambda client: client.score_next_sentence(SECOND, ["it was", "the cat"]),
+    "analyze": lambda client: client.analyze(
+        (FIRST, SECOND), embed=EmbedOptions(pooling="cls"), fill_mask=FillMaskOptions(top_k=2), next_sentence=True
+    ),
+    "tokenize": lambda client: client.tokenize((FIRST, SECOND)),
+    "get_model": lambda client: client.get_model(),
+    "list_models": lambda client: client.list_models(),
+}
+
+
+@pytest.fixture
+def client(demo_server):
+    with BertClient(demo_server.target) as client:
+        client.wait_ready()
+        yield client
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+async def test_both_clients_give_the_same(demo_server, client, call):
+    """The synchronous and the asynchronous client return equal results."""
+    async with AsyncBertClient(demo_server.target) as async_client:
+        await async_client.wait_ready()
+        assert _comparable(await call(async_client)) == _comparable(call(client))
+
+
+def test_pooled_vectors(client):
+    """Several texts give one matrix, float32 unless asked."""
+    matrix = client.embed([FIRST, SECOND]).matrix
+    assert (matrix.shape, matrix.dtype) == ((2, client.get_model().hidden_size), np.float32)
+
+
+def test_token_vectors(client):
+    """Without pooling there is one vector per token, and the tokens say where they stand in the text."""
+    (found,) = client.embed(SECOND, pooling="none", include_tokens=True)
+    assert len(found.vectors) == len(found.tokens) == found.token_count
+    words = [SECOND[token.start : token.end] for token in found.tokens if not token.special]
+    assert "".join(words) == SECOND.replace(" ", "")
+
+
+def test_float16_is_the_same_vector_at_half_the_size(client):
+    """Half precision rounds the vectors and nothing else."""
+    full, half = (client.embed(SECOND, vector_type=name)[0].vectors for name in ("float32", "float16"))
+    assert half.dtype == np.float16
+    np.testing.assert_array_equal(full.astype(np.float16), half)
+
+
+def test_masked_words(client):
+    """Predictions come best first; targets in the order asked, with a probability each."""
+    (mask,) = client.fill_mask(FIRST, top_k=4, targets=["dog", "cat"])[0].masks
+    probabilities = [prediction.probability for prediction in mask.predictions]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert len(probabilities) == 4
+    assert [target.token for target in mask.targets] == ["dog", "cat"]
+    assert FIRST[mask.start : mask.end] == "[MASK]"
+
+
+def test_targets_of_one_input(client):
+    """A TextInput carries its own targets."""
+    found = client.fill_mask([FIRST, TextInput(text=FIRST, targets=["cat"])])
+    assert [len(filled.masks[0].targets) for filled in found] == [0, 1]
+
+
+def test_answers_say_who_gave_them(client):
+    """The info of an answer names the model and its bundle, and says where the time went."""
+    info, model = client.embed(SECOND).info, client.get_model()
+    assert (info.model, info.bundle_id) == (model.name, model.bundle_id)
+    assert info.timings.infer_seconds > 0
+
+
+def test_server_names_the_field_at_fault(client):
+    """What the server refuses arrives with the path of the field."""
+    with pytest.raises(InvalidInputError) as caught:
+        client.embed(["a", " "])
+    assert [violation.field for violation in caught.value.violations] == ["inputs[1].text"]
+
+
+def _comparable(value):
+    """Plain values, without what differs from call to call: the timings."""
+    if isinstance(value, np.ndarray):
+        return (value.dtype.name, value.shape, value.tobytes())
+    if dataclasses.is_dataclass(value):
+        return {f.name: _comparable(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name != "timings"}
+    if isinstance(value, tuple):
+        return [_comparable(item) for item in value]
+    return value

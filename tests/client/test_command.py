@@ -1,0 +1,264 @@
+"""`bertcall` against a real server: what it prints, and its exit codes."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import grpc
+import pytest
+from bertapi.client import BertClient
+from bertapi.command import choose_outputs, main
+from bertapi.responses import read_model
+from bertapi.v1 import bert_service_pb2 as pb
+from google.protobuf import json_format
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
+
+MASKED, PLAIN = "the [MASK] sat on the mat", "it was a good day"
+PAIR = f"{MASKED} ||| {PLAIN}"
+
+JSON_CALLS = {
+    "embed": (["embed", PLAIN], pb.EmbedResponse),
+    "fill": (["fill", MASKED], pb.FillMaskResponse),
+    "nsp": (["nsp", PLAIN, PLAIN], pb.ScoreNextSentenceResponse),
+    "analyze": (["analyze", PAIR], pb.AnalyzeResponse),
+    "tokenize": (["tokenize", PLAIN], pb.TokenizeResponse),
+    "info": (["info"], pb.GetModelResponse),
+    "models": (["models"], pb.ListModelsResponse),
+}
+
+WRONG_USAGE = {
+    "no command": [],
+    "unknown command": ["guess", "a"],
+    "no text": ["embed"],
+    "layers that are no numbers": ["embed", "a", "--layers=last"],
+    "negative top-k": ["fill", "a", "--top-k", "-1"],
+    "no time": ["embed", "a", "--timeout", "0"],
+    "unknown pooling": ["embed", "a", "--pooling", "avg"],
+    "three texts in a pair": ["embed", "a ||| b ||| c"],
+    "bytes that are not UTF-8": ["embed", "\udcff"],
+    "a certificate without its key": ["embed", "a", "--cert", "x.pem"],
+    "a token file that is missing": ["embed", "a", "--token-file", "/missing"],
+}
+
+
+@pytest.fixture
+def call(demo_server, capsys):
+    """Runs bertcall; returns its exit code, stdout and stderr."""
+
+    def run(*arguments):
+        exit_code = main([*arguments, "--target", demo_server.target])
+        return exit_code, *capsys.readouterr()
+
+    with BertClient(demo_server.target) as client:
+        client.wait_ready()
+    return run
+
+
+def test_fill(call):
+    """Masked words come as a table of rank, word, probability and bar, as many as asked."""
+    exit_code, output, _ = call("fill", MASKED, "--top-k", "3")
+    mask, titles, *rows = output.split("\n\n")[0].split("\n")
+    assert (exit_code, mask, titles.split()) == (0, "mask 1, text 4–10", ["rank", "word", "probability"])
+    assert [row.split()[0] for row in rows] == ["1", "2", "3"]
+    assert all(row.split()[2].endswith("%") for row in rows)
+
+
+def test_fill_scores_the_asked_words(call):
+    """Targets stand below the predictions, in the order asked."""
+    _, output, _ = call("fill", MASKED, "--top-k", "0", "--targets", "dog,cat")
+    assert [line.split()[:2] for line in output.split("\n") if line.startswith("asked")] == [
+        ["asked", "dog"],
+        ["asked", "cat"],
+    ]
+
+
+def test_several_texts_are_numbered(call):
+    """Every text has its own block, under its number."""
+    _, output, _ = call("fill", MASKED, f"{PLAIN} ||| so {MASKED}", "--top-k", "1")
+    assert f"1. {MASKED}\nmask 1, text" in output
+    assert f"2. {PLAIN} ||| so {MASKED}\nmask 1, pair" in output
+
+
+def test_embed(call):
+    """Texts come with shape, norm and first values, and several of them with their cosines."""
+    _, output, _ = call("embed", PLAIN, PLAIN, "--normalize")
+    vectors, cosines, _ = output.split("\n\n")
+    assert all("1.0000" in row for row in vectors.split("\n")[1:])
+    assert [row.split() for row in cosines.split("\n")] == [
+        ["cosine", "1", "2"],
+        ["1", "1.0000", "1.0000"],
+        ["2", "1.0000", "1.0000"],
+    ]
+
+
+def test_embed_tokens(call):
+    """Without pooling there is a row for every token."""
+    _, output, _ = call("embed", PLAIN, "--pooling", "none", "--tokens", "--layers=0,-1", "--merge", "sum", "--float16")
+    assert output.startswith("shape [")
+    assert all(f" {word} " in output for word in PLAIN.split())
+
+
+def test_next_sentence(call):
+    """Every candidate has its probability and a verdict."""
+    _, output, _ = call("nsp", PLAIN, "the cat", "a dog")
+    rows = output.split("\n\n")[0].split("\n")[1:]
+    assert [row[:7] for row in rows] == ["the cat", "a dog  "]
+    assert all("%" in row and row.endswith("next") for row in rows)
+
+
+def test_analyze_asks_for_all_that_fits(call):
+    """A masked pair gets vector, words and next-sentence score unasked."""
+    _, output, _ = call("analyze", PAIR)
+    assert all(part in output for part in ("vector [", "mask 1, text", "next sentence: "))
+
+
+def test_analyze_says_what_it_left_out(call):
+    """What the texts do not admit is named, not silently missing."""
+    _, output, _ = call("analyze", PLAIN)
+    assert (
+        "left out: masked words (not every text has a mask), next-sentence scores (not every text is a pair)" in output
+    )
+
+
+def test_analyze_asks_only_for_what_is_named(call):
+    """A named output is the only one."""
+    _, output, _ = call("analyze", PAIR, "--nsp")
+    assert "next sentence: " in output
+    assert "vector [" not in output
+    assert "left out" not in output
+
+
+def test_tokenize(call):
+    """Tokens come with id, text and place; special ones have no place."""
+    _, output, _ = call("tokenize", f"{PLAIN} ||| a dog")
+    rows = [line.split() for line in output.split("\n\n")[0].split("\n")]
+    assert rows[0] == ["index", "token", "id", "text", "place"]
+    assert [rows[1][1], *rows[2][-2:]] == ["[CLS]", "text", "0–2"]
+    assert [rows[-2][1], *rows[-2][3:]] == ["dog", "pair", "2–5"]
+
+
+def test_info_and_models(call):
+    """A model's facts are shown by name, and models one a line."""
+    _, info, _ = call("info")
+    facts = dict(line.split(None, 1) for line in info.split("\n\n")[0].split("\n"))
+    _, models, _ = call("models")
+    assert "masked_lm" in facts["heads"]
+    assert models.split("\n")[1].startswith(facts["name"])
+
+
+@pytest.mark.parametrize(("arguments", "message"), JSON_CALLS.values(), ids=JSON_CALLS)
+def test_json(call, arguments, message):
+    """`--json` prints the response as proto JSON: it parses back into the response's message, and is not empty."""
+    exit_code, output, _ = call(*arguments, "--json")
+    assert exit_code == 0
+    assert json_format.Parse(output, message()).ByteSize() > 0
+
+
+def test_json_names(call):
+    """Fields are named in lowerCamelCase, and zeros are printed."""
+    _, output, _ = call("tokenize", PLAIN, "--json")
+    first = json.loads(output)["results"][0]
+    assert (first["truncated"], first["tokens"][0]["start"]) == (False, 0)
+    assert "bundleId" in json.loads(output)["info"]
+
+
+def test_standard_input(call, monkeypatch):
+    """`-` stands for the lines of standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("eins\r\nzwei\u2028drei\n".encode())))
+    _, output, _ = call("tokenize", "null", "-", "--json")
+    assert len(json.loads(output)["results"]) == 3
+
+
+def test_separator(call):
+    """A text may hold the separator once another is chosen, or none."""
+    _, output, _ = call("tokenize", PAIR, "--separator", "", "--json")
+    assert not [token for token in json.loads(output)["results"][0]["tokens"] if token["segment"]]
+
+
+def test_options_may_stand_before_the_command(demo_server, capsys):
+    """The server may be named before the command or after it."""
+    assert main(["--target", demo_server.target, "--json", "models"]) == 0
+    assert json.loads(capsys.readouterr().out)["models"]
+
+
+def test_refusal(call):
+    """A refused request is one line on stderr that names the field, and exit code 1."""
+    exit_code, output, complaint = call("fill", PLAIN)
+    assert (exit_code, output, complaint.count("\n")) == (1, "", 1)
+    assert complaint.startswith("bertcall: INVALID_ARGUMENT: inputs[0].text: ")
+
+
+def test_unknown_model(call):
+    """An unknown model is refused by its status."""
+    exit_code, _, complaint = call("embed", PLAIN, "--model", "nobody")
+    assert exit_code == 1
+    assert complaint.startswith("bertcall: NOT_FOUND: ")
+
+
+def test_no_server(capsys):
+    """Where nothing listens, the line says what to do."""
+    assert main(["embed", PLAIN, "--target", "127.0.0.1:1"]) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.count("\n") == 1
+    assert "no ready server at 127.0.0.1:1 (" in complaint
+    assert "Connection refused" in complaint
+    assert "bertserve" in complaint
+
+
+def test_overload(scripted_server, capsys):
+    """A refusal for overload says when to try again."""
+    retry = error_details_pb2.RetryInfo(retry_delay=Duration(seconds=2))
+    scripted_server.answers.append(scripted_server.failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", retry))
+    assert main(["embed", PLAIN, "--target", scripted_server.target]) == 1
+    assert capsys.readouterr().err == "bertcall: RESOURCE_EXHAUSTED: full; try again in 2 s\n"
+
+
+@pytest.mark.parametrize("arguments", WRONG_USAGE.values(), ids=WRONG_USAGE)
+def test_wrong_usage(arguments, capsys):
+    """Wrong usage is exit code 2 and a line that says what is wrong, without any server."""
+    try:
+        exit_code = main(arguments)
+    except SystemExit as stop:
+        exit_code = stop.code
+    assert exit_code == 2
+    assert capsys.readouterr().err.rstrip().rpartition("\n")[2].startswith("bertcall")
+
+
+def test_an_early_end_of_the_reader_is_no_failure(demo_server):
+    """`bertcall … | head -1` ends quietly."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "bertapi.command", "models", "--target", demo_server.target]
+    with os.fdopen(writing, "wb") as broken:
+        finished = subprocess.run(command, check=False, stdout=broken, stderr=subprocess.PIPE, text=True)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a [MASK]", (True, False)),
+        ("a <mask>", (True, False)),
+        (("a", "b [MASK]"), (True, True)),
+        ("a", (False, False)),
+    ],
+    ids=["mask", "the model's own mask", "mask in the pair", "none"],
+)
+def test_choice_of_outputs(text, expected):
+    """Masked words are asked where every text has a mask, next-sentence scores where every text is a pair."""
+    model = _model(pb.HEAD_MASKED_LM, pb.HEAD_NEXT_SENTENCE)
+    chosen = choose_outputs(model, [text])
+    assert (chosen.fill_mask, chosen.next_sentence, chosen.classify) == (*expected, False)
+
+
+def test_choice_of_outputs_follows_the_heads():
+    """A head that the model lacks is not asked."""
+    chosen = choose_outputs(_model(pb.HEAD_SEQUENCE_CLASSIFICATION), [("a [MASK]", "b")])
+    assert (chosen.embed, chosen.fill_mask, chosen.next_sentence, chosen.classify) == (True, False, False, True)
+
+
+def _model(*heads):
+    return read_model(pb.GetModelResponse(model=pb.Model(heads=heads, mask_token="<mask>")))  # noqa: S106 — a token, no secret

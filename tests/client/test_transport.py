@@ -1,0 +1,151 @@
+"""What every channel of a client does unasked: retries, limits, deadlines, metadata, health."""
+
+import math
+import threading
+import time
+
+import grpc
+import pytest
+from bertapi import client as api
+from bertapi.v1 import bert_service_pb2 as pb
+
+OK = pb.EmbedResponse()
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+def test_unavailable_is_retried(scripted_server):
+    """The published service config is in force: a call survives two replicas that say UNAVAILABLE."""
+    scripted_server.answers += [scripted_server.failure(UNAVAILABLE)] * 2 + [OK]
+    with api.BertClient(scripted_server.target) as client:
+        client.embed("a")
+    assert len(scripted_server.arrivals) == 3
+
+
+async def test_unavailable_is_retried_async(scripted_server):
+    """The asynchronous channel has the same service config."""
+    scripted_server.answers += [scripted_server.failure(UNAVAILABLE)] * 2 + [OK]
+    async with api.AsyncBertClient(scripted_server.target) as client:
+        await client.embed("a")
+    assert len(scripted_server.arrivals) == 3
+
+
+def test_retries_end(scripted_server):
+    """After four attempts the caller hears of it."""
+    scripted_server.answers += [scripted_server.failure(UNAVAILABLE, "draining")] * 5
+    with api.BertClient(scripted_server.target) as client, pytest.raises(api.UnavailableError, match="draining"):
+        client.embed("a")
+    assert len(scripted_server.arrivals) == 4
+
+
+def test_large_requests_are_retried_too(scripted_server):
+    """A batch beyond gRPC's default retry buffer of 256 KiB keeps its retries."""
+    scripted_server.answers += [scripted_server.failure(UNAVAILABLE), OK]
+    with api.BertClient(scripted_server.target) as client:
+        client.embed("a" * 2**20)
+    assert len(scripted_server.arrivals) == 2
+
+
+def test_other_failures_are_not_retried(scripted_server):
+    """An overloaded server is not asked again at once."""
+    scripted_server.answers += [scripted_server.failure(grpc.StatusCode.RESOURCE_EXHAUSTED), OK]
+    with api.BertClient(scripted_server.target) as client, pytest.raises(api.OverloadedError):
+        client.embed("a")
+    assert len(scripted_server.arrivals) == 1
+
+
+def test_an_answer_at_the_limit_arrives(scripted_server):
+    """A client takes the largest answer that a server gives by default: 64 MiB of vectors and what surrounds them."""
+    data = bytes(64 * 2**20)
+    vectors = pb.Tensor(shape=[len(data) // 2], type=pb.VECTOR_TYPE_FLOAT16, data=data)
+    scripted_server.answers.append(pb.EmbedResponse(embeddings=[pb.Embedding(vectors=vectors)]))
+    with api.BertClient(scripted_server.target) as client:
+        assert len(data) == client.embed("a")[0].vectors.nbytes
+
+
+def test_calls_have_a_deadline(scripted_server):
+    """A call has the client's timeout unless it states its own; infinity is none at all."""
+    scripted_server.answers += [OK, OK, OK]
+    with api.BertClient(scripted_server.target, timeout_seconds=20) as client:
+        client.embed("a")
+        client.embed("a", timeout_seconds=500)
+        client.embed("a", timeout_seconds=math.inf)
+    default, stated, endless = (arrival.remaining_seconds for arrival in scripted_server.arrivals)
+    assert 10 < default < 30
+    assert 400 < stated < 600
+    assert endless is None or endless > 10**6
+
+
+def test_token(scripted_server):
+    """A token travels as a bearer token."""
+    scripted_server.answers.append(OK)
+    with api.BertClient(scripted_server.target, token="secret") as client:  # noqa: S106 — a test
+        client.embed("a")
+    assert scripted_server.arrivals[0].metadata["authorization"] == "Bearer secret"
+
+
+def test_default_model(scripted_server):
+    """A call that names no model goes to the client's; one that does goes to its own."""
+    scripted_server.answers += [OK, OK]
+    with api.BertClient(scripted_server.target, model="first") as client:
+        client.embed("a")
+        client.embed("a", model="other")
+    assert [arrival.request.model for arrival in scripted_server.arrivals] == ["first", "other"]
+
+
+def test_unhealthy_server_is_not_called(scripted_server):
+    """The channel watches health: no call reaches a server that says it does not serve."""
+    scripted_server.set_serving(False)
+    with api.BertClient(scripted_server.target) as client, pytest.raises(api.UnavailableError):
+        client.embed("a")
+    assert scripted_server.arrivals == []
+
+
+def test_wait_ready(scripted_server):
+    """Waiting ends when the server says that it serves, and calls then succeed."""
+    scripted_server.set_serving(False)
+    scripted_server.answers.append(OK)
+    threading.Timer(0.3, scripted_server.set_serving, [True]).start()
+    with api.BertClient(scripted_server.target) as client:
+        client.wait_ready(30)
+        client.embed("a")
+    assert len(scripted_server.arrivals) == 1
+
+
+async def test_wait_ready_async(scripted_server):
+    """The asynchronous client waits likewise."""
+    scripted_server.set_serving(False)
+    scripted_server.answers.append(OK)
+    threading.Timer(0.3, scripted_server.set_serving, [True]).start()
+    async with api.AsyncBertClient(scripted_server.target) as client:
+        await client.wait_ready(30)
+        await client.embed("a")
+    assert len(scripted_server.arrivals) == 1
+
+
+def test_wait_ready_gives_up(scripted_server):
+    """Waiting has an end: an error that names the server."""
+    scripted_server.set_serving(False)
+    with api.BertClient(scripted_server.target) as client, pytest.raises(api.DeadlineError, match=r"127\.0\.0\.1"):
+        client.wait_ready(0.3)
+
+
+async def test_wait_ready_gives_up_async():
+    """A server that does not exist is waited for no longer than asked."""
+    async with api.AsyncBertClient("127.0.0.1:1") as client:
+        with pytest.raises(api.DeadlineError, match=r"127\.0\.0\.1:1 did not become ready"):
+            await client.wait_ready(0.3)
+
+
+def test_a_timeout_ends_the_call(scripted_server):
+    """A server that does not answer in time is a DeadlineError."""
+    scripted_server.answers = Slow()
+    with api.BertClient(scripted_server.target) as client, pytest.raises(api.DeadlineError):
+        client.embed("a", timeout_seconds=0.1)
+
+
+class Slow(list):
+    """Answers that take longer than the caller waits."""
+
+    def pop(self, _index: int = -1) -> pb.EmbedResponse:
+        time.sleep(0.5)
+        return OK

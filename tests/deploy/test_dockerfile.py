@@ -1,0 +1,73 @@
+"""The Dockerfile, as far as it can be judged without building it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bertserve.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+HADOLINT = Path(sys.executable).parent / "hadolint"
+
+Instructions = list[tuple[str, str]]
+
+
+def test_hadolint_finds_nothing() -> None:
+    """The linter of Dockerfiles, all rules on."""
+    completed = subprocess.run([HADOLINT, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stdout) == (0, "")
+
+
+def test_there_are_two_stages_of_one_base(instructions: Instructions) -> None:
+    """What builds does not serve, and both stages follow the one build argument."""
+    assert values_of(instructions, "FROM") == ["${BASE_IMAGE} AS build", "${BASE_IMAGE}"]
+    assert instructions[0] == ("ARG", "BASE_IMAGE=python:3.12-slim-bookworm")
+
+
+def test_the_served_stage_runs_nothing_at_build_time(instructions: Instructions) -> None:
+    """The last stage only copies: no package manager leaves traces in it."""
+    last = max(index for index, (instruction, _) in enumerate(instructions) if instruction == "FROM")
+    assert not values_of(instructions[last:], "RUN")
+
+
+def test_the_user_is_the_pods(instructions: Instructions, pod: dict[str, Any]) -> None:
+    """A numeric user, which runAsNonRoot can check, and the same as in the manifest."""
+    security = pod["securityContext"]
+    assert values_of(instructions, "USER") == [f"{security['runAsUser']}:{security['runAsGroup']}"]
+
+
+def test_the_server_gets_signals_itself(instructions: Instructions) -> None:
+    """No shell stands between the container and SIGTERM."""
+    (entrypoint,) = values_of(instructions, "ENTRYPOINT")
+    assert json.loads(entrypoint) == ["bertserve"]
+
+
+def test_exposed_ports_are_those_of_the_pod(instructions: Instructions, container: dict[str, Any]) -> None:
+    """Image, manifest and settings agree on the ports."""
+    (exposed,) = values_of(instructions, "EXPOSE")
+    assert [int(port) for port in exposed.split()] == [port["containerPort"] for port in container["ports"]]
+
+
+def test_every_variable_is_a_setting(instructions: Instructions) -> None:
+    """The image's BERTSERVE_* variables are read by the server; it listens on all of the container's addresses."""
+    (environment,) = values_of(instructions, "ENV")
+    variables = dict(pair.split("=", 1) for pair in environment.split() if pair.startswith("BERTSERVE_"))
+    assert set(variables) <= {f"BERTSERVE_{name.upper()}" for name in Settings.model_fields}
+    assert variables["BERTSERVE_HOST"] == "0.0.0.0"  # noqa: S104 (in the container)
+
+
+def test_the_context_is_a_list_of_what_enters() -> None:
+    """The .dockerignore excludes all and names what the build needs, so that no secret or cache slips in."""
+    first, *rest = (ROOT / ".dockerignore").read_text().splitlines()
+    named = {line.removeprefix("!") for line in rest if line.startswith("!")}
+    assert first == "*"
+    assert all((ROOT / name).exists() for name in named)
+
+
+def values_of(instructions: Instructions, wanted: str) -> list[str]:
+    """Arguments of every instruction of that name, in order."""
+    return [arguments for instruction, arguments in instructions if instruction == wanted]

@@ -1,0 +1,34 @@
+"""What the project says of itself in pyproject.toml, and what git holds."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def pyproject() -> dict[str, Any]:
+    """The parsed pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="session")
+def tracked_texts() -> dict[str, str]:
+    """Path → content of every text file that git tracks or would track."""
+    # The caller may not own the clone, which git otherwise refuses to read.
+    command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listing = subprocess.run(command, capture_output=True, cwd=ROOT, text=True, check=False)
+    if listing.returncode:
+        pytest.skip(f"not a git clone, so what it tracks is unknown: {listing.stderr.strip()}")
+    texts = {}
+    for name in filter(None, listing.stdout.split("\0")):
+        content = (ROOT / name).read_bytes() if (ROOT / name).is_file() else b"\0"
+        if b"\0" not in content[:8192]:
+            texts[name] = content.decode("utf-8")
+    return texts

@@ -1,0 +1,60 @@
+"""The wheel: what a user's `pip install bertserve` would put in place."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+CARRIED = [
+    "bertapi/v1/bert_service.proto",
+    "bertapi/v1/bert_service_pb2_grpc.pyi",
+    "bertapi/service_config.json",
+    "bertapi/py.typed",
+    "bertserve/py.typed",
+    "bertexport/py.typed",
+    "bertserve/__main__.py",
+    "bertserve/demo/manifest.json",
+    "bertserve/demo/model.onnx",
+    "bertserve/demo/tokenizer.json",
+]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel, built by the project's own build backend without a network."""
+    directory = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", directory]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    (path,) = directory.glob("bertserve-*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_only_the_components_packages_are_installed(wheel: zipfile.ZipFile, pyproject: dict) -> None:
+    """Nothing at the top level but the packages that pyproject.toml names, and the metadata."""
+    packages = {Path(path).name for path in pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == packages
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_what_code_reads_at_run_time_is_carried(wheel: zipfile.ZipFile, name: str) -> None:
+    """The API's files, the type markers and the demo model are package data."""
+    assert name in wheel.namelist()
+
+
+def test_nothing_generated_by_running_is_carried(wheel: zipfile.ZipFile) -> None:
+    """Neither compiled files nor caches nor tests."""
+    assert not [name for name in wheel.namelist() if "__pycache__" in name or "test" in name]
+
+
+def test_the_commands_are_installed(wheel: zipfile.ZipFile, pyproject: dict) -> None:
+    """Every command of pyproject.toml points into a module of the wheel."""
+    for target in pyproject["project"]["scripts"].values():
+        module, _, _ = target.partition(":")
+        assert module.replace(".", "/") + ".py" in wheel.namelist()
