@@ -1,9 +1,36 @@
-"""Fixtures of every suite: tiny bundles, and real servers in processes of their own."""
+"""Fixtures of every suite."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
+import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from servers import CLASSIFIER, PLAIN, PRETRAINING, RunningServer, running_server
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RunningServer]:
+    """A server of three tiny bundles: `pretraining` is the default one, `classifier` and `plain` go by name."""
+    with running_server(PRETRAINING, CLASSIFIER, PLAIN) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def demo_server() -> Iterator[RunningServer]:
+    """A server of the demo model inside the package."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture
+def stub(server: RunningServer) -> Iterator[pb_grpc.BertServiceStub]:
+    """The generated stub, without the client's comforts."""
+    with grpc.insecure_channel(server.target, options=[("grpc.max_receive_message_length", -1)]) as channel:
+        yield pb_grpc.BertServiceStub(channel)

@@ -58,11 +58,13 @@ class OpenCalls:
     def __init__(self) -> None:
         self.count = 0
         self.is_draining = False
+        self._last_arrival = time.monotonic()
         self._none_left = asyncio.Event()
         self._none_left.set()
 
     def enter(self) -> None:
         """Raises EngineUnavailable while draining."""
+        self._last_arrival = time.monotonic()
         if self.is_draining:
             raise EngineUnavailable("the server is draining; call another replica")
         self.count += 1
@@ -80,6 +82,16 @@ class OpenCalls:
         except TimeoutError:
             return False
         return True
+
+    async def wait_for_quiet(self, quiet_seconds: float, timeout_seconds: float) -> None:
+        """Until nobody has called for a while, so that what is on its way is still refused by status.
+
+        gRPC cancels calls that a stopping server received but did not accept yet, and CANCELLED is not retried
+        (grpc/grpc issue 41785).
+        """
+        ends = time.monotonic() + timeout_seconds
+        while (now := time.monotonic()) < min(ends, self._last_arrival + quiet_seconds):
+            await asyncio.sleep(min(ends, self._last_arrival + quiet_seconds) - now)
 
 
 class MetricsInterceptor(grpc.aio.ServerInterceptor):

@@ -30,6 +30,10 @@ from bertserve.tasks.prepare import Limits
 
 HEALTH_NAMES = ("", BERT_SERVICE)
 
+# Before the port closes: how long nobody may have called, and how long to wait for that at most.
+QUIET_SECONDS = 0.1
+QUIET_TIMEOUT_SECONDS = 2.0
+
 
 class ServerError(Exception):
     """The server cannot start. The message says why and what to do."""
@@ -64,6 +68,7 @@ class Server:
         self._open_calls.is_draining = True
         if not await self._open_calls.wait_for_none(self._settings.grace):
             log("grace is over", open_calls=self._open_calls.count)
+        await self._open_calls.wait_for_quiet(QUIET_SECONDS, QUIET_TIMEOUT_SECONDS)
         await self._grpc_server.stop(grace=0)
 
 

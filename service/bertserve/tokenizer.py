@@ -32,9 +32,10 @@ class Truncation(StrEnum):
 class TooManyTokens(Exception):
     """An input longer than the model's limit, with truncation not asked for."""
 
-    def __init__(self, index: int, token_count: int, limit: int) -> None:
+    def __init__(self, index: int, token_count: int, limit: int, *, pair_is_longer: bool) -> None:
         super().__init__(f"{token_count} tokens, the model takes {limit}")
         self.index = index
+        self.pair_is_longer = pair_is_longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +135,9 @@ class Tokenizer:
             if len(encoding) <= limit:
                 tokenized.append(TokenizedText(encoding, self._facts, self._mask_alias))
             elif truncation is Truncation.ERROR:
-                raise TooManyTokens(index, len(encoding), limit)
+                segments = encoding.sequence_ids
+                pair_is_longer = segments.count(1) > segments.count(0)
+                raise TooManyTokens(index, len(encoding), limit, pair_is_longer=pair_is_longer)
             else:
                 tokenized.append(self._truncate(text, encoding, truncation))
         return tokenized

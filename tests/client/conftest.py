@@ -31,6 +31,7 @@ class ScriptedServer(bert_service_pb2_grpc.BertServiceServicer):
     """Answers Embed and FillMask with the next of `answers`: a message, or a google.rpc.Status to fail with."""
 
     target: str = ""
+    secure_target: str = ""
     answers: list[Message] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     health: health.HealthServicer = field(default_factory=health.HealthServicer)
@@ -65,6 +66,9 @@ def scripted_server() -> Iterator[ScriptedServer]:
     bert_service_pb2_grpc.add_BertServiceServicer_to_server(scripted, server)
     health_pb2_grpc.add_HealthServicer_to_server(scripted.health, server)
     scripted.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    # Credentials that need no certificates: both ends see that the peer is on the same machine.
+    secure_port = server.add_secure_port("127.0.0.1:0", grpc.local_server_credentials())
+    scripted.secure_target = f"127.0.0.1:{secure_port}"
     scripted.set_serving(True)
     server.start()
     yield scripted

@@ -104,6 +104,12 @@ def test_one_candidate_may_stand_alone():
     assert list(calls.score_next_sentence("first", "next").request.candidates) == ["next"]
 
 
+def test_classify():
+    """A classification asks with inputs and truncation alone."""
+    expected = pb.ClassifyRequest(inputs=[PAIR], truncation=pb.TRUNCATION_START, model="m")
+    assert calls.classify(("a", "b"), truncation="start", model="m").request == expected
+
+
 def test_analyze_asks_only_for_what_was_named():
     """An output that was not asked for is absent; True asks with the defaults."""
     options = calls.analyze("a", fill_mask=True, classify=True).request.options

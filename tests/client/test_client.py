@@ -17,6 +17,7 @@ CALLS = {
     "analyze": lambda client: client.analyze(
         (FIRST, SECOND), embed=EmbedOptions(pooling="cls"), fill_mask=FillMaskOptions(top_k=2), next_sentence=True
     ),
+    "classify": lambda client: client.classify([SECOND, (FIRST, SECOND)], model="classifier"),
     "tokenize": lambda client: client.tokenize((FIRST, SECOND)),
     "get_model": lambda client: client.get_model(),
     "list_models": lambda client: client.list_models(),
@@ -24,16 +25,16 @@ CALLS = {
 
 
 @pytest.fixture
-def client(demo_server):
-    with BertClient(demo_server.target) as client:
+def client(server):
+    with BertClient(server.target) as client:
         client.wait_ready()
         yield client
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-async def test_both_clients_give_the_same(demo_server, client, call):
+async def test_both_clients_give_the_same(server, client, call):
     """The synchronous and the asynchronous client return equal results."""
-    async with AsyncBertClient(demo_server.target) as async_client:
+    async with AsyncBertClient(server.target) as async_client:
         await async_client.wait_ready()
         assert _comparable(await call(async_client)) == _comparable(call(client))
 
@@ -73,6 +74,14 @@ def test_targets_of_one_input(client):
     """A TextInput carries its own targets."""
     found = client.fill_mask([FIRST, TextInput(text=FIRST, targets=["cat"])])
     assert [len(filled.masks[0].targets) for filled in found] == [0, 1]
+
+
+def test_labels(client):
+    """Every label of the model comes back, best first."""
+    (found,) = client.classify(SECOND, model="classifier")
+    assert {label.label for label in found.labels} == set(client.get_model(model="classifier").labels)
+    logits = [label.logit for label in found.labels]
+    assert logits == sorted(logits, reverse=True)
 
 
 def test_answers_say_who_gave_them(client):

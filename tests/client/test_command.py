@@ -24,6 +24,7 @@ JSON_CALLS = {
     "fill": (["fill", MASKED], pb.FillMaskResponse),
     "nsp": (["nsp", PLAIN, PLAIN], pb.ScoreNextSentenceResponse),
     "analyze": (["analyze", PAIR], pb.AnalyzeResponse),
+    "classify": (["classify", PLAIN, "--model", "classifier"], pb.ClassifyResponse),
     "tokenize": (["tokenize", PLAIN], pb.TokenizeResponse),
     "info": (["info"], pb.GetModelResponse),
     "models": (["models"], pb.ListModelsResponse),
@@ -39,20 +40,18 @@ WRONG_USAGE = {
     "unknown pooling": ["embed", "a", "--pooling", "avg"],
     "three texts in a pair": ["embed", "a ||| b ||| c"],
     "bytes that are not UTF-8": ["embed", "\udcff"],
-    "a certificate without its key": ["embed", "a", "--cert", "x.pem"],
-    "a token file that is missing": ["embed", "a", "--token-file", "/missing"],
 }
 
 
 @pytest.fixture
-def call(demo_server, capsys):
+def call(server, capsys):
     """Runs bertcall; returns its exit code, stdout and stderr."""
 
     def run(*arguments):
-        exit_code = main([*arguments, "--target", demo_server.target])
+        exit_code = main([*arguments, "--target", server.target])
         return exit_code, *capsys.readouterr()
 
-    with BertClient(demo_server.target) as client:
+    with BertClient(server.target) as client:
         client.wait_ready()
     return run
 
@@ -131,6 +130,14 @@ def test_analyze_asks_only_for_what_is_named(call):
     assert "left out" not in output
 
 
+def test_classify(call):
+    """Labels come as a table of rank, label, probability, logit and bar."""
+    _, output, _ = call("classify", PLAIN, "--model", "classifier")
+    titles, *rows = output.split("\n\n")[0].split("\n")
+    assert titles.split() == ["rank", "label", "probability", "logit"]
+    assert [row.split()[0] for row in rows] == [str(rank) for rank in range(1, len(rows) + 1)]
+
+
 def test_tokenize(call):
     """Tokens come with id, text and place; special ones have no place."""
     _, output, _ = call("tokenize", f"{PLAIN} ||| a dog")
@@ -178,9 +185,9 @@ def test_separator(call):
     assert not [token for token in json.loads(output)["results"][0]["tokens"] if token["segment"]]
 
 
-def test_options_may_stand_before_the_command(demo_server, capsys):
+def test_options_may_stand_before_the_command(server, capsys):
     """The server may be named before the command or after it."""
-    assert main(["--target", demo_server.target, "--json", "models"]) == 0
+    assert main(["--target", server.target, "--json", "models"]) == 0
     assert json.loads(capsys.readouterr().out)["models"]
 
 
@@ -189,6 +196,14 @@ def test_refusal(call):
     exit_code, output, complaint = call("fill", PLAIN)
     assert (exit_code, output, complaint.count("\n")) == (1, "", 1)
     assert complaint.startswith("bertcall: INVALID_ARGUMENT: inputs[0].text: ")
+
+
+def test_missing_head(call):
+    """A head that the model lacks is refused by its status, with the heads that there are."""
+    exit_code, _, complaint = call("classify", PLAIN)
+    assert exit_code == 1
+    assert complaint.startswith("bertcall: FAILED_PRECONDITION: ")
+    assert "masked_lm" in complaint
 
 
 def test_unknown_model(call):
@@ -224,14 +239,16 @@ def test_wrong_usage(arguments, capsys):
     except SystemExit as stop:
         exit_code = stop.code
     assert exit_code == 2
-    assert capsys.readouterr().err.rstrip().rpartition("\n")[2].startswith("bertcall")
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("bertcall")
+    assert complaint.count("\n") == 1
 
 
-def test_an_early_end_of_the_reader_is_no_failure(demo_server):
+def test_an_early_end_of_the_reader_is_no_failure(server):
     """`bertcall … | head -1` ends quietly."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "bertapi.command", "models", "--target", demo_server.target]
+    command = [sys.executable, "-m", "bertapi.command", "models", "--target", server.target]
     with os.fdopen(writing, "wb") as broken:
         finished = subprocess.run(command, check=False, stdout=broken, stderr=subprocess.PIPE, text=True)
     assert (finished.returncode, finished.stderr) == (0, "")

@@ -110,6 +110,14 @@ def test_filled_text():
     ) == (["##a"], ["b"])
 
 
+def test_classifications():
+    """Labels keep the server's order, best first."""
+    labels = [pb.LabelScore(label="good", index=1, probability=0.75, logit=2), pb.LabelScore(label="bad")]
+    (found,) = responses.read_classifications(pb.ClassifyResponse(results=[pb.Classification(labels=labels)]))
+    assert [label.label for label in found.labels] == ["good", "bad"]
+    assert found.labels[0] == results.LabelScore(label="good", index=1, probability=0.75, logit=2.0)
+
+
 def test_analysis_holds_only_what_was_asked():
     """An output that was not asked for is None, not empty."""
     analysis = pb.Analysis(next_sentence=pb.NextSentenceScore(probability=0.5))

@@ -1,7 +1,7 @@
 """Plain-text tables."""
 
 import pytest
-from bertapi.tables import bar, printable, render_table, shorten
+from bertapi.tables import bar, percent, printable, render_table, shorten
 
 BARS = {
     "nothing": (0.0, ""),
@@ -39,3 +39,8 @@ def test_a_terminal_obeys_no_text():
 def test_shorten():
     """A long text ends in an ellipsis; one that fits is left alone."""
     assert (shorten("abcd", 4), shorten("abcde", 4)) == ("abcd", "abc…")
+
+
+def test_percent():
+    """What is possible is never shown as zero."""
+    assert [percent(share) for share in (0.5, 0.00005, 0.0000123, 0.0)] == ["50.00%", "0.01%", "1.2e-05", "0.00%"]

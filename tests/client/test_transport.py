@@ -83,6 +83,23 @@ def test_token(scripted_server):
     assert scripted_server.arrivals[0].metadata["authorization"] == "Bearer secret"
 
 
+def test_credentials(scripted_server):
+    """With credentials the channel is a secure one."""
+    scripted_server.answers.append(OK)
+    with api.BertClient(scripted_server.secure_target, credentials=grpc.local_channel_credentials()) as client:
+        client.embed("a")
+    assert len(scripted_server.arrivals) == 1
+
+
+async def test_credentials_async(scripted_server):
+    """The asynchronous client takes the same credentials."""
+    scripted_server.answers.append(OK)
+    credentials = grpc.local_channel_credentials()
+    async with api.AsyncBertClient(scripted_server.secure_target, credentials=credentials) as client:
+        await client.embed("a")
+    assert len(scripted_server.arrivals) == 1
+
+
 def test_default_model(scripted_server):
     """A call that names no model goes to the client's; one that does goes to its own."""
     scripted_server.answers += [OK, OK]

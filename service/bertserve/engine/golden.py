@@ -50,7 +50,7 @@ def check_golden(engine: Engine) -> None:
             if not difference <= manifest.golden_tolerance:
                 raise BundleError(
                     f"{path}: on this machine {name} differs from the exported outputs by {difference:.1e}, allowed "
-                    f"{manifest.golden_tolerance:.1e}; use a processor and onnxruntime like the exporter's, or export here"
+                    f"{manifest.golden_tolerance:.1e}; use an onnxruntime like the exporter's, or export here"
                 )
 
 
@@ -88,11 +88,12 @@ def write_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
 def read_golden(path: Path) -> list[GoldenCase]:
     """The cases in the order in which they were written. Raises BundleError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        # Opened here, for numpy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         count = len({name.split("/")[0] for name in arrays})
         cases = [_read_case(arrays, index) for index in range(count)]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: not golden outputs ({error}); export the bundle again") from error
     if not cases:
         raise BundleError(f"{path}: holds no golden outputs; export the bundle again")

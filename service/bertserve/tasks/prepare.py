@@ -77,7 +77,8 @@ def tokenize_inputs(model: ServedModel, ask: Ask) -> tuple[TokenizedText, ...]:
     try:
         texts = model.tokenizer.tokenize(ask.inputs, ask.truncation)
     except TooManyTokens as error:
-        raise InvalidInput(f"inputs[{error.index}].text", f"{error}; shorten it or ask for truncation") from error
+        name = "text_pair" if error.pair_is_longer else "text"
+        raise InvalidInput(f"inputs[{error.index}].{name}", f"{error}; shorten it or ask for truncation") from error
     for index, text in enumerate(texts):
         if text.is_empty:
             raise InvalidInput(f"inputs[{index}].text", "yields no token")

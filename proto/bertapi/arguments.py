@@ -1,0 +1,161 @@
+"""The arguments of `bertcall`: what may be written on its command line. Connects to nothing."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import NoReturn, TypeAlias, get_args
+
+from bertapi.calls import LayerMerge, Pooling
+from bertapi.client import DEFAULT_TIMEOUT_SECONDS
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+PAIR_SEPARATOR = "|||"
+EXIT_USAGE = 2
+CONNECTION_DEFAULTS = {
+    "target": DEFAULT_TARGET,
+    "model": "",
+    "json": False,
+    "timeout": DEFAULT_TIMEOUT_SECONDS,
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Says in one line what is wrong; argparse itself would print all options above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[OneLineParser]"  # noqa: SLF001 — argparse names it nowhere else
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="bertcall",
+        description="Call a bertserve server.",
+        epilog="Exit code: 0 done, 1 refused or unreachable, 2 wrong usage. 'bertcall COMMAND --help' says more.",
+        parents=[_connection_parser()],
+        allow_abbrev=False,
+    )
+    parser.set_defaults(**CONNECTION_DEFAULTS)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_embed_options(_add_text_command(commands, "embed", "vectors, their norms and cosines"))
+    _add_fill_options(_add_text_command(commands, "fill", "the likeliest words at every [MASK]"))
+    _add_next_sentence_command(commands)
+    _add_analyze_command(commands)
+    _add_text_command(commands, "classify", "labels of whole texts")
+    _add_text_command(commands, "tokenize", "tokens as the model sees them")
+    _add_command(commands, "info", "what is served under a name, and how accurate it is")
+    _add_command(commands, "models", "all that is served")
+    return parser
+
+
+def _connection_parser() -> OneLineParser:
+    """Options that may stand before the command as well as after: neither place may reset what the other said."""
+    parser = OneLineParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = parser.add_argument_group("server and output")
+    group.add_argument("--target", metavar="HOST:PORT", help=f"the server; {DEFAULT_TARGET} by default")
+    group.add_argument("--model", metavar="NAME", help="a served model; by default the server's first")
+    group.add_argument("--json", action="store_true", help="print the response as proto JSON, as grpcurl names fields")
+    group.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help=f"for an answer; {DEFAULT_TIMEOUT_SECONDS:g} by default"
+    )
+    return parser
+
+
+def _add_command(commands: Commands, name: str, purpose: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=purpose, description=purpose, parents=[_connection_parser()], allow_abbrev=False
+    )
+
+
+def _add_text_command(commands: Commands, name: str, purpose: str) -> argparse.ArgumentParser:
+    parser = _add_command(commands, name, purpose)
+    parser.add_argument(
+        "texts",
+        nargs="+",
+        metavar="TEXT",
+        help=f"a text, or a pair written 'FIRST {PAIR_SEPARATOR} SECOND'; - reads one a line from standard input",
+    )
+    parser.add_argument(
+        "--separator",
+        default=PAIR_SEPARATOR,
+        metavar="MARK",
+        help=f"what parts the texts of a pair; {PAIR_SEPARATOR} by default, '' for none",
+    )
+    _add_truncation(parser)
+    return parser
+
+
+def _add_truncation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--truncation",
+        choices=("error", "end", "start"),
+        default="error",
+        help="of a text longer than the model takes: refuse it (the default), or drop its end or start",
+    )
+
+
+def _add_next_sentence_command(commands: Commands) -> None:
+    parser = _add_command(commands, "nsp", "how likely each candidate is to follow the first sentence")
+    parser.add_argument("first", metavar="FIRST")
+    parser.add_argument("candidates", nargs="+", metavar="CANDIDATE", help="- reads one a line from standard input")
+    _add_truncation(parser)
+
+
+def _add_analyze_command(commands: Commands) -> None:
+    parser = _add_text_command(
+        commands, "analyze", "several outputs from one pass; all that the model has and every text admits, unless named"
+    )
+    parser.add_argument("--embed", action="store_true", help="vectors")
+    parser.add_argument("--fill", action="store_true", help="masked words")
+    parser.add_argument("--nsp", action="store_true", help="next-sentence score; every text a pair")
+    parser.add_argument("--classify", action="store_true", help="labels")
+    _add_embed_options(parser)
+    _add_fill_options(parser)
+
+
+def _add_embed_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("vectors")
+    group.add_argument("--pooling", choices=get_args(Pooling), help="the model's own by default; none: one per token")
+    group.add_argument(
+        "--layers", type=_integers, default=(), metavar="N,N", help="written --layers=-1,-2; the last by default"
+    )
+    group.add_argument("--merge", choices=get_args(LayerMerge), default="concat", help="how several layers become one")
+    group.add_argument(
+        "--normalize", action=argparse.BooleanOptionalAction, help="unit length; the model's own by default"
+    )
+    group.add_argument("--float16", action="store_true", help="half the bytes")
+    group.add_argument("--tokens", action="store_true", help="the tokens too")
+
+
+def _add_fill_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("masked words")
+    group.add_argument("--top-k", type=_count, metavar="K", help="words per mask; the server's default is 5")
+    group.add_argument("--targets", type=_words, default=[], metavar="WORD,WORD", help="words to score, likely or not")
+
+
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not seconds > 0 or math.isnan(seconds):
+        raise argparse.ArgumentTypeError(f"{value} is no positive number of seconds")
+    return seconds
+
+
+def _count(value: str) -> int:
+    if not value.isascii() or not value.isdigit():
+        raise argparse.ArgumentTypeError(f"{value!r} is no count")
+    return min(int(value), 2**32 - 1)
+
+
+def _integers(value: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{value!r} is no list of layers such as -1,-2") from None
+
+
+def _words(value: str) -> list[str]:
+    """A lone comma is a word too."""
+    return [value] if value == "," else [word.strip() for word in value.split(",")]

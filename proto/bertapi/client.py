@@ -1,0 +1,265 @@
+"""A Python client of bertserve, synchronous and asynchronous.
+
+    from bertapi.client import BertClient
+
+    with BertClient("127.0.0.1:50051") as client:
+        vectors = client.embed(["a cat", "a dog"]).matrix                     # numpy, [2, size]
+        words = client.fill_mask("The [MASK] sat on the mat")[0].masks[0].predictions
+        score = client.score_next_sentence("It rained.", "We got wet.")[0].probability
+
+Owns the channel and its life. What a method sends and how its answer is read is `calls` and `responses`; the service
+config is `service_config.json`, in force on every channel. Failures are `BertError`s.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from asyncio import sleep
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2_grpc
+
+from bertapi import calls, transport
+from bertapi.calls import Call, EmbedOptions, FillMaskOptions
+from bertapi.errors import (
+    BertError,
+    DeadlineError,
+    InvalidInputError,
+    MalformedResponseError,
+    MissingHeadError,
+    OverloadedError,
+    UnauthenticatedError,
+    UnavailableError,
+    UnknownModelError,
+    Violation,
+    read_error,
+)
+from bertapi.v1 import bert_service_pb2_grpc
+from bertapi.v1.bert_service_pb2 import TextInput
+
+__all__ = [
+    "AsyncBertClient",
+    "BertClient",
+    "BertError",
+    "DeadlineError",
+    "EmbedOptions",
+    "FillMaskOptions",
+    "InvalidInputError",
+    "MalformedResponseError",
+    "MissingHeadError",
+    "OverloadedError",
+    "TextInput",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnknownModelError",
+    "Violation",
+]
+
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+P = ParamSpec("P")
+ResultT = TypeVar("ResultT")
+MethodT = TypeVar("MethodT", bound=Callable[..., object])
+
+
+def _method(build: Callable[P, Call[ResultT]]) -> Callable[Concatenate[BertClient, P], ResultT]:
+    """The blocking method that sends what `build` makes of its arguments."""
+
+    @functools.wraps(build)
+    def send(client: BertClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+        call = build(*args, **kwargs)
+        return call.read(client.fetch(call))
+
+    return _signed(send, build)
+
+
+def _async_method(
+    build: Callable[P, Call[ResultT]],
+) -> Callable[Concatenate[AsyncBertClient, P], Coroutine[Any, Any, ResultT]]:
+    """The coroutine method that sends what `build` makes of its arguments."""
+
+    @functools.wraps(build)
+    async def send(client: AsyncBertClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+        call = build(*args, **kwargs)
+        return call.read(await client.fetch(call))
+
+    return _signed(send, build)
+
+
+def _signed(method: MethodT, build: Callable[..., object]) -> MethodT:
+    """Make `help` show the builder's parameters after `self`, and the result in place of the call that gives it."""
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    signature = inspect.signature(build)
+    result = str(signature.return_annotation).removeprefix("Call[").removesuffix("]")
+    shown = signature.replace(parameters=[own, *signature.parameters.values()], return_annotation=result)
+    method.__signature__ = shown  # type: ignore[attr-defined]
+    return method
+
+
+class BertClient:
+    """Calls a server and blocks for the answer. Safe to share between threads; close it, or use it in a `with` block.
+
+    target: `HOST:PORT`, or a gRPC name such as `dns:///bertserve:50051`, whose addresses then share the load.
+    model: asked where a call names none. timeout_seconds: of every call that states none; `math.inf` for no limit.
+    credentials: TLS, as of `grpc.ssl_channel_credentials`. token: sent as a bearer token with every call.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        model: str = "",
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+    ) -> None:
+        options = transport.channel_options(target)
+        self._target = target
+        self._model = model
+        self._timeout_seconds = timeout_seconds
+        self._metadata = transport.call_metadata(token)
+        self._channel = (
+            grpc.insecure_channel(target, options)
+            if credentials is None
+            else grpc.secure_channel(target, credentials, options)
+        )
+        self._stub = bert_service_pb2_grpc.BertServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    embed = _method(calls.embed)
+    fill_mask = _method(calls.fill_mask)
+    score_next_sentence = _method(calls.score_next_sentence)
+    analyze = _method(calls.analyze)
+    classify = _method(calls.classify)
+    tokenize = _method(calls.tokenize)
+    get_model = _method(calls.get_model)
+    list_models = _method(calls.list_models)
+
+    def fetch(self, call: Call[object]) -> Message:
+        """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
+        try:
+            response: Message = getattr(self._stub, call.method)(
+                transport.addressed_request(call, self._model),
+                timeout=transport.grpc_timeout(
+                    self._timeout_seconds if call.timeout_seconds is None else call.timeout_seconds
+                ),
+                metadata=self._metadata,
+            )
+        except grpc.RpcError as error:
+            raise read_error(error) from error
+        return response
+
+    def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+        """Return once the server says that it serves; raises DeadlineError where it does not within the time."""
+        deadline = time.monotonic() + timeout_seconds
+        while not self._is_ready(transport.remaining_seconds(deadline, self._target)):
+            time.sleep(transport.READY_POLL_SECONDS)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _is_ready(self, patience_seconds: float) -> bool:
+        try:
+            answer = self._health.Check(
+                transport.health_request(),
+                timeout=transport.grpc_timeout(patience_seconds),
+                metadata=self._metadata,
+                wait_for_ready=True,
+            )
+        except grpc.RpcError as error:
+            transport.raise_unless_passing(error)
+            return False
+        return transport.is_serving(answer)
+
+
+class AsyncBertClient:
+    """BertClient for asyncio: the same methods as coroutines. Make it where its event loop runs."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        model: str = "",
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        credentials: grpc.ChannelCredentials | None = None,
+        token: str | None = None,
+    ) -> None:
+        options = transport.channel_options(target)
+        self._target = target
+        self._model = model
+        self._timeout_seconds = timeout_seconds
+        self._metadata = transport.call_metadata(token)
+        self._channel = (
+            grpc.aio.insecure_channel(target, options)
+            if credentials is None
+            else grpc.aio.secure_channel(target, credentials, options)
+        )
+        self._stub = bert_service_pb2_grpc.BertServiceStub(self._channel)
+        self._health = health_pb2_grpc.HealthStub(self._channel)
+
+    embed = _async_method(calls.embed)
+    fill_mask = _async_method(calls.fill_mask)
+    score_next_sentence = _async_method(calls.score_next_sentence)
+    analyze = _async_method(calls.analyze)
+    classify = _async_method(calls.classify)
+    tokenize = _async_method(calls.tokenize)
+    get_model = _async_method(calls.get_model)
+    list_models = _async_method(calls.list_models)
+
+    async def fetch(self, call: Call[object]) -> Message:
+        """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
+        try:
+            response: Message = await getattr(self._stub, call.method)(
+                transport.addressed_request(call, self._model),
+                timeout=transport.grpc_timeout(
+                    self._timeout_seconds if call.timeout_seconds is None else call.timeout_seconds
+                ),
+                metadata=self._metadata,
+            )
+        except grpc.RpcError as error:
+            raise read_error(error) from error
+        return response
+
+    async def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
+        """Return once the server says that it serves; raises DeadlineError where it does not within the time."""
+        deadline = time.monotonic() + timeout_seconds
+        while not await self._is_ready(transport.remaining_seconds(deadline, self._target)):  # noqa: ASYNC110 — waits for another process
+            await sleep(transport.READY_POLL_SECONDS)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _is_ready(self, patience_seconds: float) -> bool:
+        try:
+            answer = await self._health.Check(
+                transport.health_request(),
+                timeout=transport.grpc_timeout(patience_seconds),
+                metadata=self._metadata,
+                wait_for_ready=True,
+            )
+        except grpc.RpcError as error:
+            transport.raise_unless_passing(error)
+            return False
+        return transport.is_serving(answer)

@@ -1,0 +1,248 @@
+"""`bertcall`: the client as a command. Reads texts, makes one call, prints a table or the response as proto JSON.
+
+`--json` writes the names of proto JSON (lowerCamelCase, as grpcurl and `buf curl` do), zeros included. Exit code: 0
+done, 1 refused or unreachable with one line on stderr that says why, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from google.protobuf import json_format
+
+from bertapi import calls, results, views
+from bertapi.arguments import EXIT_USAGE, build_parser
+from bertapi.calls import Call, EmbedOptions, FillMaskOptions
+from bertapi.client import BertClient
+from bertapi.errors import BertError, UnavailableError
+from bertapi.inputs import InputText, UsageError, expand_standard_input, split_pair
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+MASK = "[MASK]"
+
+ResultT = TypeVar("ResultT")
+ShownT = TypeVar(
+    "ShownT",
+    results.Embedding,
+    results.FilledText,
+    results.NextSentenceScore,
+    results.Analysis,
+    results.Classification,
+    results.TokenizedText,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What to ask of Analyze; left_out: what the model has and why it is not asked."""
+
+    embed: bool
+    fill_mask: bool
+    next_sentence: bool
+    classify: bool
+    left_out: tuple[str, ...] = ()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = build_parser().parse_args(argv)
+    _prepare_output(as_json=arguments.json)
+    try:
+        with BertClient(arguments.target, model=arguments.model, timeout_seconds=arguments.timeout) as client:
+            print(COMMANDS[arguments.command](client, arguments), flush=True)
+    except BertError as error:
+        return _fail(describe_failure(error, arguments.target), EXIT_FAILED)
+    except UsageError as error:
+        return _fail(str(error), EXIT_USAGE)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; without this the interpreter complains when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def describe_failure(error: BertError, target: str) -> str:
+    """A failure in one line: the fields at fault, or the message, and what to do about it."""
+    if isinstance(error, UnavailableError):
+        reason = error.message.rpartition("last error: ")[2]
+        return (
+            f"no ready server at {target} ({_one_line(reason)}); "
+            "start one with 'bertserve BUNDLE', or name another with --target HOST:PORT"
+        )
+    faults = "; ".join(f"{violation.field}: {violation.description}" for violation in error.violations)
+    again = "" if error.retry_after_seconds is None else f"; try again in {error.retry_after_seconds:.2g} s"
+    return f"{error.code.name}: {_one_line(faults or error.message)}{again}"
+
+
+def choose_outputs(model: results.Model, texts: Sequence[InputText]) -> Outputs:
+    """All that the model has and every text admits."""
+    masked = all(_holds_mask(text, model.mask_token) for text in texts)
+    paired = all(isinstance(text, tuple) for text in texts)
+    left_out = []
+    if "masked_lm" in model.heads and not masked:
+        left_out.append("masked words (not every text has a mask)")
+    if "next_sentence" in model.heads and not paired:
+        left_out.append("next-sentence scores (not every text is a pair)")
+    return Outputs(
+        embed=True,
+        fill_mask="masked_lm" in model.heads and masked,
+        next_sentence="next_sentence" in model.heads and paired,
+        classify="sequence_classification" in model.heads,
+        left_out=tuple(left_out),
+    )
+
+
+def _embed(client: BertClient, arguments: Namespace) -> str:
+    texts = _texts(arguments)
+    options = _embed_options(arguments)
+    call = calls.embed(
+        texts,
+        pooling=options.pooling,
+        layers=options.layers,
+        layer_merge=options.layer_merge,
+        normalize=options.normalize,
+        vector_type=options.vector_type,
+        include_tokens=options.include_tokens,
+        truncation=arguments.truncation,
+    )
+    return _present(
+        client, arguments, call, lambda found: _with_footer(views.show_embeddings(_headings(texts), found), found)
+    )
+
+
+def _fill(client: BertClient, arguments: Namespace) -> str:
+    texts = _texts(arguments)
+    call = calls.fill_mask(texts, top_k=arguments.top_k, targets=arguments.targets, truncation=arguments.truncation)
+    return _present(client, arguments, call, lambda found: _show_each(texts, found, views.show_filled_text))
+
+
+def _next_sentence(client: BertClient, arguments: Namespace) -> str:
+    candidates = expand_standard_input(arguments.candidates)
+    call = calls.score_next_sentence(arguments.first, candidates, truncation=arguments.truncation)
+    return _present(
+        client,
+        arguments,
+        call,
+        lambda found: _with_footer(views.show_next_sentence_scores(candidates, found), found),
+    )
+
+
+def _analyze(client: BertClient, arguments: Namespace) -> str:
+    texts = _texts(arguments)
+    outputs = Outputs(
+        embed=arguments.embed, fill_mask=arguments.fill, next_sentence=arguments.nsp, classify=arguments.classify
+    )
+    if not (outputs.embed or outputs.fill_mask or outputs.next_sentence or outputs.classify):
+        outputs = choose_outputs(client.get_model(), texts)
+    call = calls.analyze(
+        texts,
+        embed=outputs.embed and _embed_options(arguments),
+        fill_mask=outputs.fill_mask and FillMaskOptions(top_k=arguments.top_k, targets=arguments.targets),
+        next_sentence=outputs.next_sentence,
+        classify=outputs.classify,
+        truncation=arguments.truncation,
+    )
+    note = f"\nleft out: {', '.join(outputs.left_out)}" if outputs.left_out else ""
+    return _present(client, arguments, call, lambda found: _show_each(texts, found, views.show_analysis) + note)
+
+
+def _classify(client: BertClient, arguments: Namespace) -> str:
+    texts = _texts(arguments)
+    call = calls.classify(texts, truncation=arguments.truncation)
+    return _present(client, arguments, call, lambda found: _show_each(texts, found, views.show_classification))
+
+
+def _tokenize(client: BertClient, arguments: Namespace) -> str:
+    texts = _texts(arguments)
+    call = calls.tokenize(texts, truncation=arguments.truncation)
+    return _present(client, arguments, call, lambda found: _show_each(texts, found, views.show_tokenized_text))
+
+
+def _info(client: BertClient, arguments: Namespace) -> str:
+    return _present(client, arguments, calls.get_model(), views.show_model)
+
+
+def _models(client: BertClient, arguments: Namespace) -> str:
+    return _present(client, arguments, calls.list_models(), views.show_models)
+
+
+COMMANDS: dict[str, Callable[[BertClient, Namespace], str]] = {
+    "embed": _embed,
+    "fill": _fill,
+    "nsp": _next_sentence,
+    "analyze": _analyze,
+    "classify": _classify,
+    "tokenize": _tokenize,
+    "info": _info,
+    "models": _models,
+}
+
+
+def _present(client: BertClient, arguments: Namespace, call: Call[ResultT], show: Callable[[ResultT], str]) -> str:
+    response = client.fetch(call)
+    if arguments.json:
+        return json_format.MessageToJson(response, always_print_fields_with_no_presence=True, ensure_ascii=False)
+    return show(call.read(response))
+
+
+def _show_each(texts: Sequence[InputText], found: results.Results[ShownT], show: Callable[[ShownT], str]) -> str:
+    return _with_footer(views.show_texts(_headings(texts), [show(result) for result in found]), found)
+
+
+def _with_footer(body: str, found: results.Results[ShownT]) -> str:
+    return f"{body}\n\n{views.show_footer([result.truncated for result in found], found.info)}"
+
+
+def _texts(arguments: Namespace) -> list[InputText]:
+    return [split_pair(text, arguments.separator) for text in expand_standard_input(arguments.texts)]
+
+
+def _embed_options(arguments: Namespace) -> EmbedOptions:
+    return EmbedOptions(
+        pooling=arguments.pooling,
+        layers=arguments.layers,
+        layer_merge=arguments.merge,
+        normalize=arguments.normalize,
+        vector_type="float16" if arguments.float16 else "float32",
+        include_tokens=arguments.tokens,
+    )
+
+
+def _holds_mask(text: InputText, mask_token: str) -> bool:
+    parts = (text,) if isinstance(text, str) else text
+    return any(mask in part for part in parts for mask in (MASK, mask_token) if mask)
+
+
+def _headings(texts: Sequence[InputText]) -> list[str]:
+    return [text if isinstance(text, str) else " ||| ".join(text) for text in texts]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _prepare_output(*, as_json: bool) -> None:
+    """JSON is UTF-8 whatever the terminal; a table rather loses a bar's block than fails where it cannot be encoded."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if as_json:
+            sys.stdout.reconfigure(encoding="utf-8")
+        else:
+            sys.stdout.reconfigure(errors="replace")
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"bertcall: {message}", file=sys.stderr)
+    return exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""What `bertcall` reads besides its arguments: texts from standard input, and the pairs in them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+InputText = str | tuple[str, str]
+
+
+class UsageError(Exception):
+    """What was written on the command line, or came on standard input, cannot be used."""
+
+
+def split_pair(text: str, separator: str) -> InputText:
+    """A text that holds the separator is a pair, each without the blanks around it; an empty one parts nothing."""
+    if not separator or separator not in text:
+        return text
+    first, _, second = text.partition(separator)
+    if separator in second:
+        raise UsageError(f"{text!r} holds {separator!r} twice; a pair has two texts (see --separator)")
+    return first.strip(), second.strip()
+
+
+def expand_standard_input(texts: Sequence[str]) -> list[str]:
+    """The texts, with `-` replaced by the lines of standard input. Raises UsageError: not UTF-8, or no text at all."""
+    try:
+        expanded = [line for text in texts for line in (_standard_input_lines() if text == "-" else [text])]
+        for text in expanded:
+            text.encode()
+    except UnicodeError as error:
+        raise UsageError("a text is not UTF-8") from error
+    if not expanded:
+        raise UsageError("standard input holds no text")
+    return expanded
+
+
+def _standard_input_lines() -> list[str]:
+    # Split at line ends alone: str.splitlines would also cut at characters that a text may hold, such as U+2028.
+    lines = sys.stdin.buffer.read().decode().replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines

@@ -1,0 +1,104 @@
+"""How the clients reach a server: channel options, the service config, metadata, health. Sends nothing itself."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from importlib import resources
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+
+from bertapi.calls import Call
+from bertapi.errors import DeadlineError, UnavailableError, read_error
+from bertapi.v1 import bert_service_pb2 as pb
+
+SERVICE = pb.DESCRIPTOR.services_by_name["BertService"].full_name
+READY_POLL_SECONDS = 0.05
+
+# The server's limits on an answer and on a request, and room for what surrounds the vectors in an answer.
+MAX_RESPONSE_BYTES = 64 * 2**20
+RESPONSE_ROOM_BYTES = 4 * 2**20
+MAX_REQUEST_BYTES = 16 * 2**20
+
+KEEPALIVE_MILLISECONDS = 60_000
+KEEPALIVE_TIMEOUT_MILLISECONDS = 10_000
+RECONNECT_FIRST_MILLISECONDS = 100
+RECONNECT_MAX_MILLISECONDS = 5_000
+
+
+def load_service_config() -> str:
+    """The published gRPC service config: round robin over healthy replicas, retries on UNAVAILABLE."""
+    config = json.loads(resources.files("bertapi").joinpath("service_config.json").read_text(encoding="utf-8"))
+    return json.dumps(config)
+
+
+def channel_options(target: str) -> list[tuple[str, str | int]]:
+    """Options of every channel to a BertService."""
+    options: list[tuple[str, str | int]] = [
+        ("grpc.service_config", load_service_config()),
+        ("grpc.enable_retries", 1),
+        # gRPC retries only what fits here, 256 KiB by default: large batches would silently lose their retries.
+        ("grpc.per_rpc_retry_buffer_size", MAX_REQUEST_BYTES + RESPONSE_ROOM_BYTES),
+        ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES + RESPONSE_ROOM_BYTES),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MILLISECONDS),
+        # gRPC's own bound of two minutes would leave a client blind long after a server is back.
+        ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MILLISECONDS),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MILLISECONDS),
+    ]
+    if _is_loopback(target):
+        # gRPC would otherwise send even loopback through the environment's HTTP proxy.
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def call_metadata(token: str | None) -> tuple[tuple[str, str], ...]:
+    """token: a bearer token; without TLS it travels in the clear."""
+    return (("authorization", f"Bearer {token}"),) if token else ()
+
+
+def grpc_timeout(seconds: float) -> float | None:
+    """Seconds as grpc wants them: None is no deadline."""
+    return None if math.isinf(seconds) else seconds
+
+
+def addressed_request(call: Call[object], default_model: str) -> Message:
+    """The call's request, for the client's default model where it names none."""
+    request = call.request
+    if not default_model or getattr(request, "model", default_model) != "":
+        return request
+    addressed = type(request)()
+    addressed.CopyFrom(request)
+    addressed.model = default_model  # type: ignore[attr-defined]
+    return addressed
+
+
+def health_request() -> health_pb2.HealthCheckRequest:
+    return health_pb2.HealthCheckRequest(service=SERVICE)
+
+
+def is_serving(answer: health_pb2.HealthCheckResponse) -> bool:
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def raise_unless_passing(error: grpc.RpcError) -> None:
+    """To a caller who waits for a server to become ready, a lost connection is no failure yet."""
+    failure = read_error(error)
+    if not isinstance(failure, UnavailableError | DeadlineError):
+        raise failure from error
+
+
+def remaining_seconds(deadline: float, target: str) -> float:
+    """Until a deadline of time.monotonic. Raises DeadlineError once it has passed."""
+    remaining = deadline - time.monotonic()
+    if remaining <= 0:
+        raise DeadlineError(grpc.StatusCode.DEADLINE_EXCEEDED, f"{target} did not become ready in time")
+    return remaining
+
+
+def _is_loopback(target: str) -> bool:
+    endpoint = target.rpartition("/")[2]
+    return endpoint.startswith(("127.", "localhost:", "[::1]"))

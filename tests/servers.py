@@ -1,0 +1,87 @@
+"""Real servers in processes of their own, on free ports of loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BUNDLES = Path(__file__).parent / "bundles"
+PRETRAINING = BUNDLES / "pretraining"
+CLASSIFIER = BUNDLES / "classifier"
+PLAIN = BUNDLES / "plain"
+
+READY = re.compile(r"ready: grpc (\S+) metrics (\S+)\n")
+
+
+@dataclass(slots=True)
+class RunningServer:
+    """A server process. target: HOST:PORT of gRPC; metrics: HOST:PORT of HTTP; log: what it wrote to stderr so far."""
+
+    process: subprocess.Popen[str]
+    target: str
+    metrics: str
+    log: list[str] = field(default_factory=list)
+
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and body of a page of the metrics port."""
+        try:
+            with urllib.request.urlopen(f"http://{self.metrics}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def sample(self, series: str) -> float:
+        """The value of a series, written as Prometheus does, such as `bertserve_tokens_total{model="a"}`."""
+        for line in self.page("/metrics")[1].splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == series:
+                return float(value)
+        raise KeyError(series)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "bertserve", *map(str, arguments)]
+
+
+@contextlib.contextmanager
+def running_server(*arguments: str | Path, environment: dict[str, str] | None = None) -> Iterator[RunningServer]:
+    """A server that said ready; killed at the end of the block if it still runs."""
+    process = subprocess.Popen(
+        command("--port", "0", "--metrics-port", "0", "--drain-pause", "0.1", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **(environment or {})},
+    )
+    log: list[str] = []
+    reader = threading.Thread(target=lambda: log.extend(process.stderr), daemon=True)  # type: ignore[arg-type]
+    reader.start()
+    try:
+        ready = READY.fullmatch(process.stdout.readline())  # type: ignore[union-attr]
+        if ready is None:
+            process.wait(timeout=60)
+            reader.join(timeout=10)
+            raise AssertionError(f"the server did not become ready: {''.join(log)}")
+        yield RunningServer(process, ready[1], ready[2], log)
+    finally:
+        process.kill()
+        process.wait()
+        reader.join(timeout=10)
+        process.stdout.close()  # type: ignore[union-attr]
+        process.stderr.close()  # type: ignore[union-attr]

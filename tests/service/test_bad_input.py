@@ -1,0 +1,191 @@
+"""Bad input: for each kind the status and the path of the field at fault, over real gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+from bertapi.v1 import bert_service_pb2 as pb
+from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from servers import PRETRAINING, RunningServer, running_server
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+MISSING = grpc.StatusCode.FAILED_PRECONDITION
+LONG = "the cat sat on the mat " * 100
+
+
+def text(text: str = "the [MASK] sat", pair: str | None = None, **fields: Any) -> pb.TextInput:
+    return pb.TextInput(text=text, text_pair=pair, **fields)
+
+
+def embed(*inputs: pb.TextInput, truncation: int = 0, model: str = "", **options: Any) -> tuple[str, Any]:
+    options_message = pb.EmbedOptions(**options)
+    return "Embed", pb.EmbedRequest(model=model, inputs=inputs, truncation=truncation, options=options_message)
+
+
+def fill(*inputs: pb.TextInput, truncation: int = 0, model: str = "", **options: Any) -> tuple[str, Any]:
+    options_message = pb.FillMaskOptions(**options)
+    return "FillMask", pb.FillMaskRequest(model=model, inputs=inputs, truncation=truncation, options=options_message)
+
+
+def nsp(first: str = "the cat", *candidates: str, truncation: int = 0, model: str = "") -> tuple[str, Any]:
+    request = pb.ScoreNextSentenceRequest(first=first, candidates=candidates, truncation=truncation, model=model)
+    return "ScoreNextSentence", request
+
+
+def analyze(*inputs: pb.TextInput, **options: Any) -> tuple[str, Any]:
+    return "Analyze", pb.AnalyzeRequest(inputs=inputs, options=pb.AnalyzeOptions(**options))
+
+
+def classify(*inputs: pb.TextInput, model: str = "classifier") -> tuple[str, Any]:
+    return "Classify", pb.ClassifyRequest(inputs=inputs, model=model)
+
+
+def tokenize(*inputs: pb.TextInput) -> tuple[str, Any]:
+    return "Tokenize", pb.TokenizeRequest(inputs=inputs)
+
+
+# name → (method and request, status, field)
+CASES: dict[str, tuple[tuple[str, Any], grpc.StatusCode, str]] = {
+    "no inputs to embed": (embed(), INVALID, "inputs"),
+    "no inputs to fill": (fill(), INVALID, "inputs"),
+    "no inputs to classify": (classify(), INVALID, "inputs"),
+    "no inputs to analyze": (analyze(embed=pb.EmbedOptions()), INVALID, "inputs"),
+    "no inputs to tokenize": (tokenize(), INVALID, "inputs"),
+    "no candidates": (nsp("the cat"), INVALID, "candidates"),
+    "empty text": (embed(text("cat"), text("")), INVALID, "inputs[1].text"),
+    "white space only": (embed(text(" \t\r\n\u00a0")), INVALID, "inputs[0].text"),
+    "control characters only": (embed(text("\x00\x01\x7f")), INVALID, "inputs[0].text"),
+    "empty text beside a pair": (embed(text("", "cat")), INVALID, "inputs[0].text"),
+    "empty text to tokenize": (tokenize(text("")), INVALID, "inputs[0].text"),
+    "empty first sentence": (nsp("", "cat"), INVALID, "first"),
+    "no mask": (fill(text(), text("the cat")), INVALID, "inputs[1].text"),
+    "no mask to analyze": (analyze(text("cat"), fill_mask=pb.FillMaskOptions()), INVALID, "inputs[0].text"),
+    "lower-case mask": (fill(text("the [mask] sat")), INVALID, "inputs[0].text"),
+    "too long": (embed(text("cat"), text(LONG)), INVALID, "inputs[1].text"),
+    "too long under ERROR": (embed(text(LONG), truncation=pb.TRUNCATION_ERROR), INVALID, "inputs[0].text"),
+    "too long candidate": (nsp("the cat", "sat", LONG), INVALID, "candidates[1]"),
+    "too long first sentence": (nsp(LONG, "sat"), INVALID, "first"),
+    "too long second text of a pair": (embed(text("cat", LONG)), INVALID, "inputs[0].text_pair"),
+    "mask lost at the end": (fill(text(LONG + "[MASK]"), truncation=pb.TRUNCATION_END), INVALID, "inputs[0].text"),
+    "mask lost at the start": (
+        fill(text("[MASK] " + LONG), truncation=pb.TRUNCATION_START),
+        INVALID,
+        "inputs[0].text",
+    ),
+    "100,000 characters": (embed(text("a" * 100_000)), INVALID, "inputs[0].text"),
+    "100,000 characters in a pair": (embed(text("cat", "a" * 100_000)), INVALID, "inputs[0].text_pair"),
+    "10,000 inputs": (embed(*[text("cat")] * 10_000), INVALID, "inputs"),
+    "10,000 candidates": (nsp("the cat", *["sat"] * 10_000), INVALID, "candidates"),
+    "top_k out of range": (fill(text(), top_k=1_000_000), INVALID, "options.top_k"),
+    "top_k out of range to analyze": (
+        analyze(text(), fill_mask=pb.FillMaskOptions(top_k=1_000_000)),
+        INVALID,
+        "options.fill_mask.top_k",
+    ),
+    "unknown target": (fill(text(), targets=["cat", "catmat dog"]), INVALID, "options.targets[1]"),
+    "unknown target of an input": (fill(text(targets=["東京"])), INVALID, "inputs[0].targets[0]"),
+    "layer too high": (embed(text(), layers=[3]), INVALID, "options.layers[0]"),
+    "layer too low": (embed(text(), layers=[0, -4]), INVALID, "options.layers[1]"),
+    "repeated layer": (embed(text(), layers=[2, -1]), INVALID, "options.layers"),
+    "layers beside the pooler": (embed(text(), layers=[1], pooling=pb.POOLING_POOLER), INVALID, "options.layers"),
+    "layer to analyze": (
+        analyze(text(), embed=pb.EmbedOptions(layers=[9])),
+        INVALID,
+        "options.embed.layers[0]",
+    ),
+    "unknown pooling": (embed(text(), pooling=99), INVALID, "options.pooling"),
+    "unknown layer merge": (embed(text(), layer_merge=99), INVALID, "options.layer_merge"),
+    "unknown vector type": (embed(text(), vector_type=99), INVALID, "options.vector_type"),
+    "unknown truncation": (embed(text(), truncation=99), INVALID, "truncation"),
+    "nothing asked": (analyze(text()), INVALID, "options"),
+    "next sentence without a pair": (analyze(text("a", "b"), text("a"), next_sentence=True), INVALID, "inputs[1].text_pair"),
+    "no masked-LM head": (fill(text(), model="classifier"), MISSING, ""),
+    "no next-sentence head": (nsp("a", "b", model="classifier"), MISSING, ""),
+    "no classifier head": (classify(text(), model="pretraining"), MISSING, ""),
+    "no classifier head to analyze": (analyze(text(), classify=True), MISSING, ""),
+    "no pooler": (embed(text(), model="plain", pooling=pb.POOLING_POOLER), MISSING, ""),
+    "unknown model": (embed(text(), model="nobody"), grpc.StatusCode.NOT_FOUND, ""),
+}
+
+
+def call(stub: pb_grpc.BertServiceStub, method: str, request: Any) -> grpc.RpcError:
+    with pytest.raises(grpc.RpcError) as caught:
+        getattr(stub, method)(request, timeout=30)
+    return caught.value
+
+
+def field_at_fault(error: grpc.RpcError) -> str:
+    """The path in google.rpc.BadRequest, empty where there is none."""
+    status = rpc_status.from_call(error)
+    bad_request = error_details_pb2.BadRequest()
+    if status is None or not status.details[0].Unpack(bad_request):
+        return ""
+    (violation,) = bad_request.field_violations
+    return violation.field
+
+
+@pytest.mark.parametrize(("call_made", "status", "field"), CASES.values(), ids=CASES.keys())
+def test_bad_input(
+    stub: pb_grpc.BertServiceStub, call_made: tuple[str, Any], status: grpc.StatusCode, field: str
+) -> None:
+    """Each kind of bad input gets its status and names the field as the caller knows it."""
+    error = call(stub, *call_made)
+    assert (error.code(), field_at_fault(error)) == (status, field)
+
+
+def test_answer_over_the_limit_is_refused_before_it_runs(server: RunningServer, stub: pb_grpc.BertServiceStub) -> None:
+    """Hundreds of predictions at every one of 12,000 masks would exceed 64 MiB; no token runs for them."""
+    before = server.sample('bertserve_tokens_total{model="pretraining"}')
+    inputs = [text(" ".join(["[MASK]"] * 120))] * 100
+    _, request = fill(*inputs, top_k=500)
+    error = call(stub, "FillMask", request)
+    assert (error.code(), field_at_fault(error)) == (INVALID, "inputs")
+    assert "FLOAT16" in error.details()
+    assert server.sample('bertserve_tokens_total{model="pretraining"}') == before
+
+
+def test_request_larger_than_the_queue_is_invalid() -> None:
+    """No waiting would ever make room for it."""
+    with running_server(PRETRAINING, "--queue-tokens", "50") as small, grpc.insecure_channel(small.target) as channel:
+        _, request = embed(*[text("cat")] * 30)
+        error = call(pb_grpc.BertServiceStub(channel), "Embed", request)
+        assert (error.code(), field_at_fault(error)) == (INVALID, "inputs")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"\x12\x04\x0a\x02\xff\xfe", b"\xff\xff\xff\xff", b"\x12\xff"],
+    ids=["text that is not UTF-8", "no protobuf", "cut short"],
+)
+def test_message_that_does_not_decode(server: RunningServer, payload: bytes) -> None:
+    """Bytes that are no request get INVALID_ARGUMENT with a fixed text that repeats nothing of them."""
+    with grpc.insecure_channel(server.target) as channel:
+        send: Callable[..., Any] = channel.unary_unary("/bertapi.v1.BertService/Embed")
+        with pytest.raises(grpc.RpcError) as caught:
+            send(payload, timeout=30)
+    assert caught.value.code() is INVALID
+    assert caught.value.details() == "the request is not a valid message of this method"
+
+
+def test_refusals_are_counted(server: RunningServer, stub: pb_grpc.BertServiceStub) -> None:
+    """Invalid input shows in bertserve_rejected_total and in the RPC's own code."""
+    rejected = 'bertserve_rejected_total{model="pretraining",reason="invalid"}'
+    handled = (
+        'grpc_server_handled_total{grpc_code="InvalidArgument",grpc_method="Embed",'
+        'grpc_service="bertapi.v1.BertService",grpc_type="unary"}'
+    )
+    before = server.sample(rejected), server.sample(handled)
+    call(stub, *embed(text("")))
+    assert (server.sample(rejected), server.sample(handled)) == (before[0] + 1, before[1] + 1)
+
+
+def test_no_text_of_callers_reaches_the_log(server: RunningServer, stub: pb_grpc.BertServiceStub) -> None:
+    """Neither accepted nor refused texts are logged."""
+    stub.Embed(pb.EmbedRequest(inputs=[text("swordfish")]), timeout=30)
+    call(stub, *fill(text("swordfish without a gap")))
+    assert "swordfish" not in "".join(server.log)
