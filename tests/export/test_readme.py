@@ -1,0 +1,77 @@
+"""The README's commands, run as they stand there: a newcomer pastes them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkpoints import write_checkpoint
+from conftest import command_environment
+from hub import serve_hub
+from servers import READY, RunningServer
+
+pytestmark = pytest.mark.export
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"^\$ (.*)$", README, flags=re.MULTILINE)
+CALLS = [command for command in COMMANDS if command.startswith("bertcall ")]
+EXPORTS = [command for command in COMMANDS if command.startswith("bertexport ")]
+SERVES = [command for command in COMMANDS if command.startswith("bertserve ")]
+# Run by .ci/run, on a machine without them.
+SETUPS = {"make run", "make test", 'pip install ".[export]"'}
+
+SCRIPTS = Path(sys.executable).parent
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    """A command of another kind needs a test of its own."""
+    assert set(COMMANDS) == {*CALLS, *EXPORTS, *SERVES} | SETUPS
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_call(demo_server: RunningServer, command: str) -> None:
+    """Each call answers, on the demo model."""
+    arguments = [*shlex.split(command)[1:], "--target", demo_server.target]
+    ended = subprocess.run(
+        [SCRIPTS / "bertcall", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A folder with `my-bert` in it, and an environment whose hub has bert-base-uncased, both tiny."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    checkpoint = write_checkpoint(folder / "my-bert")
+    with serve_hub({"google-bert/bert-base-uncased": checkpoint}) as (endpoint, _):
+        yield folder, command_environment(folder, HF_ENDPOINT=endpoint)
+
+
+def test_exports_and_server(workplace: tuple[Path, dict[str, str]]) -> None:
+    """What the exports write, the next command serves."""
+    folder, environment = workplace
+    for command in EXPORTS:
+        arguments = [SCRIPTS / "bertexport", *shlex.split(command)[1:]]
+        subprocess.run(arguments, cwd=folder, env=environment, check=True, capture_output=True, timeout=240)
+    (command,) = SERVES
+    arguments = [SCRIPTS / "bertserve", *shlex.split(command)[1:], "--port", "0", "--metrics-port", "0"]
+    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        try:
+            assert READY.fullmatch(server.stdout.readline())  # type: ignore[union-attr]
+        finally:
+            server.terminate()
+        assert server.wait(timeout=60) == 0
+
+
+def test_python_example(demo_server: RunningServer) -> None:
+    """The script prints a similarity, three words and a probability."""
+    (script,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    script = script.replace("127.0.0.1:50051", demo_server.target)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert len(ended.stdout.splitlines()) == 3
