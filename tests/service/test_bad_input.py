@@ -92,6 +92,10 @@ CASES: dict[str, tuple[tuple[str, Any], grpc.StatusCode, str]] = {
     "layer too high": (embed(text(), layers=[3]), INVALID, "options.layers[0]"),
     "layer too low": (embed(text(), layers=[0, -4]), INVALID, "options.layers[1]"),
     "repeated layer": (embed(text(), layers=[2, -1]), INVALID, "options.layers"),
+    "more layers than there are": (embed(text(), layers=[0] * 100), INVALID, "options.layers"),
+    "100,000 targets": (fill(text(), targets=["cat"] * 100_000), INVALID, "options.targets"),
+    "100,000 targets of an input": (fill(text(targets=["cat"] * 100_000)), INVALID, "inputs[0].targets"),
+    "a million empty inputs": (embed(*[text("")] * 1_000_000), INVALID, "inputs"),
     "layers beside the pooler": (embed(text(), layers=[1], pooling=pb.POOLING_POOLER), INVALID, "options.layers"),
     "layer to analyze": (
         analyze(text(), embed=pb.EmbedOptions(layers=[9])),
@@ -103,7 +107,11 @@ CASES: dict[str, tuple[tuple[str, Any], grpc.StatusCode, str]] = {
     "unknown vector type": (embed(text(), vector_type=99), INVALID, "options.vector_type"),
     "unknown truncation": (embed(text(), truncation=99), INVALID, "truncation"),
     "nothing asked": (analyze(text()), INVALID, "options"),
-    "next sentence without a pair": (analyze(text("a", "b"), text("a"), next_sentence=True), INVALID, "inputs[1].text_pair"),
+    "next sentence without a pair": (
+        analyze(text("a", "b"), text("a"), next_sentence=True),
+        INVALID,
+        "inputs[1].text_pair",
+    ),
     "no masked-LM head": (fill(text(), model="classifier"), MISSING, ""),
     "no next-sentence head": (nsp("a", "b", model="classifier"), MISSING, ""),
     "no classifier head": (classify(text(), model="pretraining"), MISSING, ""),

@@ -167,7 +167,9 @@ def test_next_sentence_probability_is_the_softmax_of_its_logits(stub: pb_grpc.Be
 
 def test_candidates_are_scored_independently(stub: pb_grpc.BertServiceStub) -> None:
     """A candidate's score does not depend on the others, bit for bit."""
-    together = stub.ScoreNextSentence(pb.ScoreNextSentenceRequest(first="the cat", candidates=["sat", "math"]), timeout=30)
+    together = stub.ScoreNextSentence(
+        pb.ScoreNextSentenceRequest(first="the cat", candidates=["sat", "math"]), timeout=30
+    )
     alone = stub.ScoreNextSentence(pb.ScoreNextSentenceRequest(first="the cat", candidates=["math"]), timeout=30)
     assert together.scores[1] == alone.scores[0]
 
@@ -187,7 +189,9 @@ def test_analyze_answers_all_from_one_pass(server: RunningServer, stub: pb_grpc.
     ran once."""
     pair = pb.TextInput(text=FIRST, text_pair=SECOND)
     options = pb.AnalyzeOptions(embed=pb.EmbedOptions(), fill_mask=pb.FillMaskOptions(), next_sentence=True)
-    counters = [f'bertserve_{name}{{model="pretraining"}}' for name in ("tokens_total", "batch_items_sum", "batch_items_count")]
+    counters = [
+        f'bertserve_{name}{{model="pretraining"}}' for name in ("tokens_total", "batch_items_sum", "batch_items_count")
+    ]
     before = [server.sample(counter) for counter in counters]
     (analysis,) = stub.Analyze(pb.AnalyzeRequest(inputs=[pair], options=options), timeout=30).analyses
     ran = [server.sample(counter) - start for counter, start in zip(counters, before, strict=True)]

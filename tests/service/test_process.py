@@ -27,7 +27,11 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 def start_refused(*arguments: str | Path) -> tuple[int, str]:
     """Exit status and the last line on stderr of a server that must not start."""
     ended = subprocess.run(
-        command("--port", "0", "--metrics-port", "0", *arguments), capture_output=True, text=True, timeout=60, check=False
+        command("--port", "0", "--metrics-port", "0", *arguments),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert "Traceback" not in ended.stderr
     assert not ended.stdout
@@ -140,7 +144,7 @@ def test_wrong_flag_is_a_usage_error(arguments: list[str], hint: str) -> None:
     assert (status, hint in line) == (2, True)
 
 
-def test_settings_come_from_the_environment(tmp_path: Path) -> None:
+def test_settings_come_from_the_environment() -> None:
     """BERTSERVE_BUNDLES names several bundles; a flag beats its variable."""
     bundles = f"one={PRETRAINING} two={CLASSIFIER}"
     environment = {"BERTSERVE_BUNDLES": bundles, "BERTSERVE_MAX_INPUTS": "7", "BERTSERVE_MAX_TOP_K": "3"}

@@ -86,7 +86,9 @@ def test_one_text_and_many_are_tokenized_alike(tokenizer: Tokenizer) -> None:
     assert [t.input_ids.tolist() for t in together] == [t.input_ids.tolist() for t in alone]
 
 
-@pytest.mark.parametrize("text", ["", " \t\n", "\x00\x01\x1f", "\u200b\ufeff"], ids=["empty", "space", "control", "zero"])
+@pytest.mark.parametrize(
+    "text", ["", " \t\n", "\x00\x01\x1f", "\u200b\ufeff"], ids=["empty", "space", "control", "zero"]
+)
 def test_text_without_a_token_is_empty(tokenizer: Tokenizer, text: str) -> None:
     """Whatever surrounds it, a text that yields no token says so, also beside a pair that does."""
     (alone,) = tokenizer.tokenize([Text(text=text)], Truncation.ERROR)
@@ -155,7 +157,15 @@ def test_room_is_shared_as_tokenizers_shares_it(first: int, second: int, room: i
 
 @pytest.mark.parametrize(
     ("word", "token"),
-    [("math", "math"), ("Math", "math"), ("##ing", "##ing"), ("[MASK]", "[MASK]"), ("mathcat", None), ("東", None), ("", None)],
+    [
+        ("math", "math"),
+        ("Math", "math"),
+        ("##ing", "##ing"),
+        ("[MASK]", "[MASK]"),
+        ("mathcat", None),
+        ("東", None),
+        ("", None),
+    ],
 )
 def test_word_becomes_the_token_it_is_in_running_text(tokenizer: Tokenizer, word: str, token: str | None) -> None:
     """A vocabulary entry as written, else the one known token of the word, else nothing."""

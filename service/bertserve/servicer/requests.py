@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 from bertapi.v1 import bert_service_pb2 as pb
@@ -11,6 +11,7 @@ from bertapi.v1 import bert_service_pb2 as pb
 from bertserve.bundle import Pooling
 from bertserve.errors import InvalidInput
 from bertserve.tasks.asks import Ask, EmbedAsk, FillMaskAsk, LayerMerge, VectorType
+from bertserve.tasks.prepare import Limits, check_input_count
 from bertserve.tokenizer import Text, Truncation
 
 DEFAULT_TOP_K = 5
@@ -44,26 +45,25 @@ TRUNCATIONS: dict[int, Truncation] = {
 Meaning = TypeVar("Meaning")
 
 
-def read_embed(request: pb.EmbedRequest) -> Ask:
+def read_embed(request: pb.EmbedRequest, limits: Limits) -> Ask:
     return Ask(
-        inputs=_texts(request.inputs),
+        inputs=_texts(request.inputs, limits),
         embed=_embed_ask(request.options),
         truncation=_truncation(request.truncation),
     )
 
 
-def read_fill_mask(request: pb.FillMaskRequest) -> Ask:
+def read_fill_mask(request: pb.FillMaskRequest, limits: Limits) -> Ask:
     return Ask(
-        inputs=_texts(request.inputs),
+        inputs=_texts(request.inputs, limits),
         input_targets=_input_targets(request.inputs),
         fill_mask=_fill_mask_ask(request.options),
         truncation=_truncation(request.truncation),
     )
 
 
-def read_score_next_sentence(request: pb.ScoreNextSentenceRequest) -> Ask:
-    if not request.candidates:
-        raise InvalidInput("candidates", "at least one is needed")
+def read_score_next_sentence(request: pb.ScoreNextSentenceRequest, limits: Limits) -> Ask:
+    check_input_count(len(request.candidates), limits)
     return Ask(
         inputs=tuple(Text(text=request.first, text_pair=candidate) for candidate in request.candidates),
         next_sentence=True,
@@ -71,14 +71,14 @@ def read_score_next_sentence(request: pb.ScoreNextSentenceRequest) -> Ask:
     )
 
 
-def read_classify(request: pb.ClassifyRequest) -> Ask:
-    return Ask(inputs=_texts(request.inputs), classify=True, truncation=_truncation(request.truncation))
+def read_classify(request: pb.ClassifyRequest, limits: Limits) -> Ask:
+    return Ask(inputs=_texts(request.inputs, limits), classify=True, truncation=_truncation(request.truncation))
 
 
-def read_analyze(request: pb.AnalyzeRequest) -> Ask:
+def read_analyze(request: pb.AnalyzeRequest, limits: Limits) -> Ask:
     options = request.options
     return Ask(
-        inputs=_texts(request.inputs),
+        inputs=_texts(request.inputs, limits),
         input_targets=_input_targets(request.inputs),
         embed=_embed_ask(options.embed) if options.HasField("embed") else None,
         fill_mask=_fill_mask_ask(options.fill_mask) if options.HasField("fill_mask") else None,
@@ -88,8 +88,8 @@ def read_analyze(request: pb.AnalyzeRequest) -> Ask:
     )
 
 
-def read_tokenize(request: pb.TokenizeRequest) -> Ask:
-    return Ask(inputs=_texts(request.inputs), truncation=_truncation(request.truncation))
+def read_tokenize(request: pb.TokenizeRequest, limits: Limits) -> Ask:
+    return Ask(inputs=_texts(request.inputs, limits), truncation=_truncation(request.truncation))
 
 
 # How a path of the ask is called in each request, first match first; what matches nothing is called the same.
@@ -114,7 +114,9 @@ def field_name(request: object, path: str) -> str:
     return path
 
 
-def _texts(inputs: Iterable[pb.TextInput]) -> tuple[Text, ...]:
+def _texts(inputs: Sequence[pb.TextInput], limits: Limits) -> tuple[Text, ...]:
+    # Before they are converted: a message has room for millions of empty inputs.
+    check_input_count(len(inputs), limits)
     return tuple(
         Text(text=given.text, text_pair=given.text_pair if given.HasField("text_pair") else None) for given in inputs
     )

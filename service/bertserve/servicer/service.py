@@ -16,6 +16,7 @@ from bertserve.models import Models, ServedModel
 from bertserve.servicer import requests, responses
 from bertserve.tasks.analysis import Analyzer, Answer
 from bertserve.tasks.asks import Ask
+from bertserve.tasks.prepare import Limits
 
 Response = TypeVar("Response")
 
@@ -53,8 +54,8 @@ class BertServicer(pb_grpc.BertServiceServicer):
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:  # noqa: ARG002
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
-            answer = await self._analyzer.tokenize(model, requests.read_tokenize(request))
-        return responses.write_tokenize(model, answer)
+            answer = await self._analyzer.tokenize(model, requests.read_tokenize(request, self._analyzer.limits))
+        return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002
         model = self._models.find(request.model)
@@ -69,13 +70,14 @@ class BertServicer(pb_grpc.BertServiceServicer):
         self,
         request: Any,
         context: Context,
-        read: Callable[[Any], Ask],
+        read: Callable[[Any, Limits], Ask],
         write: Callable[[ServedModel, Answer], Response],
     ) -> Response:
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
-            answer = await self._analyzer.analyze(model, read(request), _deadline(context))
-        return write(model, answer)
+            ask = read(request, self._analyzer.limits)
+            answer = await self._analyzer.analyze(model, ask, _deadline(context))
+        return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
 
     def _naming_fields(self, request: object, model: ServedModel) -> _FieldNames:
         return _FieldNames(request, model.name, self._metrics)

@@ -18,26 +18,29 @@ from bertserve.tasks.finish import finish
 from bertserve.tasks.prepare import Limits, check_tokenize, prepare, tokenize_inputs
 from bertserve.tokenizer import TokenizedText
 
-# Above this, tokenizing and finishing would hold up the event loop for milliseconds; below, a thread costs more.
+# Above these, tokenizing and finishing would hold up the event loop for milliseconds; below, a thread costs more.
 INLINE_CHARACTERS = 2048
+INLINE_RESPONSE_BYTES = 65_536
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Analyses in the order of the inputs, and where the time went."""
+    """Analyses in the order of the inputs, and where the time went. is_large: writing it belongs beside the loop."""
 
     analyses: tuple[Analysis, ...]
     timings: Timings
+    is_large: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizeAnswer:
-    """Tokens in the order of the inputs."""
+    """Tokens in the order of the inputs. is_large: writing it belongs beside the loop."""
 
     texts: tuple[TokenizedText, ...]
     timings: Timings
+    is_large: bool
 
 
 class Analyzer:
@@ -58,13 +61,13 @@ class Analyzer:
 
         Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, or what the engine raised.
         """
-        is_large = sum(len(text.text) + len(text.text_pair or "") for text in ask.inputs) > INLINE_CHARACTERS
         started = time.monotonic()
-        prepared = await self._work(is_large, lambda: prepare(model, ask, self._limits))
+        prepared = await self.work(_is_long(ask), lambda: prepare(model, ask, self._limits))
+        is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
         tokenized = time.monotonic()
         completed = await self._batcher.run(model.name, prepared.items, deadline)
         returned = time.monotonic()
-        analyses = await self._work(is_large, lambda: finish(model, prepared, completed.outputs))
+        analyses = await self.work(is_large, lambda: finish(model, prepared, completed.outputs))
         timings = Timings(
             tokenize_seconds=tokenized - started,
             queue_seconds=completed.queue_seconds,
@@ -72,19 +75,21 @@ class Analyzer:
             finish_seconds=time.monotonic() - returned,
         )
         self._observe(model.name, timings)
-        return Answer(analyses=analyses, timings=timings)
+        return Answer(analyses=analyses, timings=timings, is_large=is_large)
 
     async def tokenize(self, model: ServedModel, ask: Ask) -> TokenizeAnswer:
         """Tokens exactly as the model would see them. Raises InvalidInput."""
         check_tokenize(ask, self._limits)
-        started = time.monotonic()
-        texts = await self._work(len(ask.inputs) > 1, lambda: tokenize_inputs(model, ask))
-        return TokenizeAnswer(texts=texts, timings=Timings(tokenize_seconds=time.monotonic() - started))
+        started, is_long = time.monotonic(), _is_long(ask)
+        texts = await self.work(is_long, lambda: tokenize_inputs(model, ask))
+        timings = Timings(tokenize_seconds=time.monotonic() - started)
+        return TokenizeAnswer(texts=texts, timings=timings, is_large=is_long)
 
     def stop(self) -> None:
         self._text_thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _work(self, is_large: bool, work: Callable[[], Result]) -> Result:
+    async def work(self, is_large: bool, work: Callable[[], Result]) -> Result:
+        """Do it here and now, or where it is large beside the event loop."""
         if not is_large:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._text_thread, work)
@@ -97,3 +102,7 @@ class Analyzer:
             ("finish", timings.finish_seconds),
         ):
             self._metrics.stage_seconds.labels(model, stage).observe(seconds)
+
+
+def _is_long(ask: Ask) -> bool:
+    return sum(len(text.text) + len(text.text_pair or "") for text in ask.inputs) > INLINE_CHARACTERS

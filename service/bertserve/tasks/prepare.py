@@ -43,12 +43,16 @@ class EmbedPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An ask that passed every check. texts and items are in the order of the inputs."""
+    """An ask that passed every check. texts and items are in the order of the inputs.
+
+    response_bytes: an upper bound of the answer's size.
+    """
 
     ask: Ask
     embed: EmbedPlan | None
     texts: tuple[TokenizedText, ...]
     items: tuple[Item, ...]
+    response_bytes: int
 
 
 def prepare(model: ServedModel, ask: Ask, limits: Limits) -> Prepared:
@@ -56,7 +60,7 @@ def prepare(model: ServedModel, ask: Ask, limits: Limits) -> Prepared:
     _check_heads(model, ask)
     _check_inputs(ask, limits)
     embed = plan_embedding(model, ask.embed) if ask.embed is not None else None
-    _check_top_k(model, ask, limits)
+    _check_predictions(model, ask, limits)
     texts = tokenize_inputs(model, ask)
     if ask.fill_mask is not None:
         _check_masks(texts)
@@ -68,8 +72,10 @@ def prepare(model: ServedModel, ask: Ask, limits: Limits) -> Prepared:
         )
         for index, text in enumerate(texts)
     )
-    _check_response_size(model, ask, embed, items, texts, limits)
-    return Prepared(ask=ask, embed=embed, texts=texts, items=items)
+    response_bytes = sum(_response_bytes(model, ask, embed, item) for item in items)
+    if response_bytes > limits.max_response_bytes:
+        raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits))
+    return Prepared(ask=ask, embed=embed, texts=texts, items=items, response_bytes=response_bytes)
 
 
 def tokenize_inputs(model: ServedModel, ask: Ask) -> tuple[TokenizedText, ...]:
@@ -83,6 +89,14 @@ def tokenize_inputs(model: ServedModel, ask: Ask) -> tuple[TokenizedText, ...]:
         if text.is_empty:
             raise InvalidInput(f"inputs[{index}].text", "yields no token")
     return tuple(texts)
+
+
+def check_input_count(count: int, limits: Limits) -> None:
+    """At least one input, and not more than the server takes."""
+    if count == 0:
+        raise InvalidInput("inputs", "at least one is needed")
+    if count > limits.max_inputs:
+        raise InvalidInput("inputs", f"{count} of them, the server takes {limits.max_inputs} a request")
 
 
 def check_tokenize(ask: Ask, limits: Limits) -> None:
@@ -99,6 +113,8 @@ def plan_embedding(model: ServedModel, embed: EmbedAsk) -> EmbedPlan:
     if pooling is Pooling.POOLER and embed.layers:
         raise InvalidInput("embed.layers", "the pooler reads the last layer; leave layers empty")
     count = facts.layer_count
+    if len(embed.layers) > count + 1:
+        raise InvalidInput("embed.layers", f"{len(embed.layers)} of them, the model has {count + 1}")
     for index, layer in enumerate(embed.layers):
         if not -(count + 1) <= layer <= count:
             raise InvalidInput(f"embed.layers[{index}]", f"{layer} is not within {-(count + 1)} … {count}")
@@ -127,10 +143,7 @@ def _check_heads(model: ServedModel, ask: Ask) -> None:
 
 
 def _check_inputs(ask: Ask, limits: Limits) -> None:
-    if not ask.inputs:
-        raise InvalidInput("inputs", "at least one is needed")
-    if len(ask.inputs) > limits.max_inputs:
-        raise InvalidInput("inputs", f"{len(ask.inputs)} of them, the server takes {limits.max_inputs} a request")
+    check_input_count(len(ask.inputs), limits)
     for index, text in enumerate(ask.inputs):
         if len(text.text) > limits.max_characters:
             raise InvalidInput(f"inputs[{index}].text", _too_many_characters(text.text, limits))
@@ -144,10 +157,16 @@ def _too_many_characters(text: str, limits: Limits) -> str:
     return f"{len(text)} characters, the server takes {limits.max_characters}"
 
 
-def _check_top_k(model: ServedModel, ask: Ask, limits: Limits) -> None:
+def _check_predictions(model: ServedModel, ask: Ask, limits: Limits) -> None:
+    if ask.fill_mask is None:
+        return
     most = min(limits.max_top_k, model.facts.vocabulary_size)
-    if ask.fill_mask is not None and ask.fill_mask.top_k > most:
+    if ask.fill_mask.top_k > most:
         raise InvalidInput("fill_mask.top_k", f"{ask.fill_mask.top_k} is more than {most}")
+    own = {f"inputs[{index}].targets": targets for index, targets in enumerate(ask.input_targets)}
+    for path, targets in {"fill_mask.targets": ask.fill_mask.targets, **own}.items():
+        if len(targets) > limits.max_top_k:
+            raise InvalidInput(path, f"{len(targets)} of them, the server scores {limits.max_top_k} at a mask")
 
 
 def _check_masks(texts: tuple[TokenizedText, ...]) -> None:
@@ -188,30 +207,23 @@ def _wanted(ask: Ask, embed: EmbedPlan | None, text: TokenizedText, target_ids: 
     )
 
 
-def _check_response_size(
-    model: ServedModel,
-    ask: Ask,
-    embed: EmbedPlan | None,
-    items: tuple[Item, ...],
-    texts: tuple[TokenizedText, ...],
-    limits: Limits,
-) -> None:
-    """An upper bound of the answer's size, so that nothing runs whose answer could not be sent."""
-    prediction_bytes = PREDICTION_BYTES + 2 * model.tokenizer.longest_token_bytes
-    label_bytes = sum(len(label.encode()) + PREDICTION_BYTES for label in model.facts.labels)
-    size = 0
-    for item, text in zip(items, texts, strict=True):
-        wanted = item.wanted
-        size += INPUT_BYTES + label_bytes * wanted.classify
-        size += len(wanted.mask_positions) * (MASK_BYTES + prediction_bytes * (wanted.top_k + len(wanted.target_ids)))
-        if embed is not None and ask.embed is not None:
-            rows = item.length if embed.pooling is Pooling.NONE else 1
-            width = len(embed.layers) if embed.layer_merge is LayerMerge.CONCAT else 1
-            size += rows * width * model.facts.hidden_size * ask.embed.vector_type.size_bytes
-            size += len(text) * (TOKEN_BYTES + model.tokenizer.longest_token_bytes) * ask.embed.include_tokens
-    if size > limits.max_response_bytes:
-        raise InvalidInput(
-            "inputs",
-            f"the answer could take {size} bytes, the server sends {limits.max_response_bytes}; ask for fewer inputs, "
-            "FLOAT16, fewer layers or a pooling",
-        )
+def _response_bytes(model: ServedModel, ask: Ask, embed: EmbedPlan | None, item: Item) -> int:
+    """An upper bound of an input's share of the answer, so that nothing runs whose answer could not be sent."""
+    wanted, token_bytes = item.wanted, model.tokenizer.longest_token_bytes
+    predictions = wanted.top_k + len(wanted.target_ids)
+    size = INPUT_BYTES + len(wanted.mask_positions) * (MASK_BYTES + predictions * (PREDICTION_BYTES + 2 * token_bytes))
+    if wanted.classify:
+        size += sum(len(label.encode()) + PREDICTION_BYTES for label in model.facts.labels)
+    if embed is not None and ask.embed is not None:
+        rows = item.length if embed.pooling is Pooling.NONE else 1
+        width = len(embed.layers) if embed.layer_merge is LayerMerge.CONCAT else 1
+        size += rows * width * model.facts.hidden_size * ask.embed.vector_type.size_bytes
+        size += item.length * (TOKEN_BYTES + token_bytes) * ask.embed.include_tokens
+    return size
+
+
+def _too_large_an_answer(response_bytes: int, limits: Limits) -> str:
+    return (
+        f"the answer could take {response_bytes} bytes, the server sends {limits.max_response_bytes}; "
+        "ask for fewer inputs, FLOAT16, fewer layers or a pooling"
+    )
