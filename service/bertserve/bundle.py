@@ -219,6 +219,7 @@ def staged_directory(target: Path, *, replace: bool) -> Iterator[Path]:
     """
     if target.exists() and not replace:
         raise BundleError(f"{target} already exists; choose another directory or pass --force")
+    new_parents = [parent for parent in target.parents if not parent.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -231,6 +232,9 @@ def staged_directory(target: Path, *, replace: bool) -> Iterator[Path]:
         _take_name(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        for parent in new_parents:
+            with contextlib.suppress(OSError):  # not empty: the bundle, or somebody else's files, are in it
+                parent.rmdir()
 
 
 def hash_file(path: Path) -> str:

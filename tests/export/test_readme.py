@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
-from conftest import command_environment
-from hub import serve_hub
 from servers import READY, RunningServer
+
+from .conftest import command_environment
+from .hub import serve_hub
 
 pytestmark = pytest.mark.export
 
@@ -37,9 +38,7 @@ def test_every_command_is_run_by_a_test() -> None:
 def test_call(demo_server: RunningServer, command: str) -> None:
     """Each call answers, on the demo model."""
     arguments = [*shlex.split(command)[1:], "--target", demo_server.target]
-    ended = subprocess.run(
-        [SCRIPTS / "bertcall", *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
+    ended = subprocess.run([SCRIPTS / "bertcall", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.strip()
 
@@ -61,7 +60,9 @@ def test_exports_and_server(workplace: tuple[Path, dict[str, str]]) -> None:
         subprocess.run(arguments, cwd=folder, env=environment, check=True, capture_output=True, timeout=240)
     (command,) = SERVES
     arguments = [SCRIPTS / "bertserve", *shlex.split(command)[1:], "--port", "0", "--metrics-port", "0"]
-    with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         try:
             assert READY.fullmatch(server.stdout.readline())  # type: ignore[union-attr]
         finally:

@@ -40,7 +40,7 @@ def start_refused(*arguments: str | Path) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in PRETRAINING.iterdir()))
 def test_one_changed_byte_in_any_file_is_refused(tmp_path: Path, name: str) -> None:
-    """Wherever the byte stands, the server does not start and says where; a byte of the manifest may be another's hash."""
+    """Wherever the byte stands, the server does not start and says where; there, it may be of a hash."""
     bundle = shutil.copytree(PRETRAINING, tmp_path / "bundle")
     content = bytearray((bundle / name).read_bytes())
     content[len(content) // 2] ^= 1

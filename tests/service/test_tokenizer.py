@@ -147,7 +147,7 @@ def test_lost_masks_are_counted(tokenizer: Tokenizer) -> None:
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 40))
 def test_room_is_shared_as_tokenizers_shares_it(first: int, second: int, room: int) -> None:
     """The same split as the strategy `longest_first` of `tokenizers`, for every length."""
-    reference = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1}, unk_token="b"))  # noqa: S106
+    reference = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1}, unk_token="b"))
     reference.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     if first + second > room:
         reference.enable_truncation(room, strategy="longest_first")

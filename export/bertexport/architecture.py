@@ -1,0 +1,185 @@
+"""What a checkpoint's settings and tensors say together: its sizes, its heads, and what its labels mean.
+
+Heads are decided by the tensors that are there, never by the class that config.json names: the hub's bert-base-uncased
+calls itself BertForMaskedLM and carries a next-sentence head too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from bertserve.bundle import Head, ProblemType
+from bertserve.engine.items import Float32s
+
+from bertexport.checkpoint import Checkpoint
+from bertexport.errors import ExportError
+from bertexport.families import Family
+
+PROBLEM_TYPES = {
+    "single_label_classification": ProblemType.SINGLE_LABEL,
+    "multi_label_classification": ProblemType.MULTI_LABEL,
+    "regression": ProblemType.REGRESSION,
+}
+NAMES_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """A model's sizes and heads. tied_decoder: the masked-LM decoder is the word table."""
+
+    heads: tuple[Head, ...]
+    hidden_size: int
+    intermediate_size: int
+    layer_count: int
+    attention_heads: int
+    activation: str
+    layer_norm_epsilon: float
+    vocabulary_size: int
+    segment_count: int
+    position_limit: int
+    labels: tuple[str, ...]
+    problem_type: ProblemType | None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The words in which `families` writes shapes."""
+        return {
+            "hidden": self.hidden_size,
+            "intermediate": self.intermediate_size,
+            "vocabulary": self.vocabulary_size,
+            "positions": self.position_limit,
+            "segments": self.segment_count,
+            "labels": len(self.labels),
+            "two": 2,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Exactly the tensors that the graph needs, complete, of the right shapes, and finite.
+
+    tensors: by normalised name. unused: names of tensors in the checkpoint that no supported head reads.
+    """
+
+    family: Family
+    tensors: Mapping[str, Float32s]
+    unused: tuple[str, ...]
+
+
+def read_architecture(checkpoint: Checkpoint) -> Architecture:
+    """Raises ExportError: a setting is missing or unsupported, or the label map disagrees with the head."""
+    config = checkpoint.config
+    _refuse_variants(config)
+    heads = find_heads(checkpoint.family, checkpoint.tensors)
+    labels, problem_type = _read_labels(checkpoint) if Head.SEQUENCE_CLASSIFICATION in heads else ((), None)
+    architecture = Architecture(
+        heads=heads,
+        hidden_size=_count(config, "hidden_size"),
+        intermediate_size=_count(config, "intermediate_size"),
+        layer_count=_count(config, "num_hidden_layers"),
+        attention_heads=_count(config, "num_attention_heads"),
+        activation=str(config.get("hidden_act", "gelu")),
+        layer_norm_epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        vocabulary_size=_count(config, "vocab_size"),
+        segment_count=_count(config, "type_vocab_size", 2),
+        position_limit=_count(config, "max_position_embeddings", 512),
+        labels=labels,
+        problem_type=problem_type,
+    )
+    if architecture.hidden_size % architecture.attention_heads:
+        raise ExportError(
+            f"config.json: hidden_size {architecture.hidden_size} is no multiple of "
+            f"num_attention_heads {architecture.attention_heads}"
+        )
+    return architecture
+
+
+def find_heads(family: Family, tensors: Mapping[str, Float32s]) -> tuple[Head, ...]:
+    """The heads whose tensors are there, wholly or in part."""
+
+    def holds(start: str) -> bool:
+        return any(name.startswith(start) for name in tensors)
+
+    found = (head for head, starts in family.marks.items() if all(holds(start) for start in starts))
+    return (Head.EMBEDDING, *found)
+
+
+def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weights:
+    """The tensors that the model needs. Raises ExportError: missing, of another shape, not finite."""
+    family, sizes = checkpoint.family, architecture.sizes
+    tensors = _stand_in(checkpoint)
+    needed = {
+        module.tensor_names(layer)[tensor]: tuple(sizes[size] for size in shape)
+        for module, layer in family.modules(architecture.heads, architecture.layer_count)
+        for tensor, shape in module.shapes.items()
+    }
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        raise ExportError(f"the checkpoint lacks tensors: {_shorten(missing)}")
+    for name, shape in needed.items():
+        if tensors[name].shape != shape:
+            raise ExportError(
+                f"tensor {name} is {list(tensors[name].shape)}, by config.json it should be {list(shape)}"
+            )
+        if not np.isfinite(tensors[name]).all():
+            raise ExportError(f"tensor {name} holds NaN or infinite values; the checkpoint is damaged")
+    unused = sorted(set(checkpoint.tensors) - set(needed) - set(family.stand_ins.values()))
+    return Weights(family=family, tensors={name: tensors[name] for name in needed}, unused=tuple(unused))
+
+
+def _stand_in(checkpoint: Checkpoint) -> dict[str, Float32s]:
+    """The checkpoint's tensors, and those that it leaves out because another stands in for them."""
+    tensors, family = dict(checkpoint.tensors), checkpoint.family
+    for name, other in family.stand_ins.items():
+        untied = name == family.decoder and not checkpoint.config.get("tie_word_embeddings", True)
+        if name not in tensors and other in tensors and not untied:
+            tensors[name] = tensors[other]
+    return tensors
+
+
+def _refuse_variants(config: Mapping[str, Any]) -> None:
+    position_type = config.get("position_embedding_type", "absolute")
+    if position_type != "absolute":
+        raise ExportError(f"config.json: position_embedding_type {position_type!r}; supported: 'absolute'")
+    if config.get("is_decoder") or config.get("add_cross_attention"):
+        raise ExportError("config.json: the model is a decoder (is_decoder, add_cross_attention); supported: encoders")
+
+
+def _count(config: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = config.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ExportError(f"config.json: {name} is {value!r}, a positive whole number is needed")
+    return value
+
+
+def _read_labels(checkpoint: Checkpoint) -> tuple[tuple[str, ...], ProblemType]:
+    config, classifier = checkpoint.config, checkpoint.tensors.get("classifier.weight")
+    if classifier is None:
+        raise ExportError("the checkpoint lacks tensors: classifier.weight")
+    count = len(classifier)
+    # As `transformers` does where config.json is silent: two labels.
+    default = {str(index): f"LABEL_{index}" for index in range(config.get("num_labels", 2))}
+    names = config.get("id2label") or default
+    if not isinstance(names, dict) or set(names) != {str(index) for index in range(count)}:
+        raise ExportError(
+            f"config.json: id2label has labels {_shorten(sorted(map(str, names)))}, the classifier {count} outputs; "
+            f"number them 0 to {count - 1}"
+        )
+    labels = tuple(str(names[str(index)]) for index in range(count))
+    return labels, _read_problem_type(config.get("problem_type"), count)
+
+
+def _read_problem_type(name: object, label_count: int) -> ProblemType:
+    if name is None:
+        return ProblemType.REGRESSION if label_count == 1 else ProblemType.SINGLE_LABEL
+    if name not in PROBLEM_TYPES:
+        raise ExportError(f"config.json: problem_type {name!r}; supported: {', '.join(PROBLEM_TYPES)}")
+    return PROBLEM_TYPES[str(name)]
+
+
+def _shorten(names: list[str]) -> str:
+    more = len(names) - NAMES_SHOWN
+    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,206 @@
+"""The export itself, step by step: read, build, verify against PyTorch, record, and only then give the bundle its name.
+
+Whatever stops a step leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+import tokenizers
+from bertserve.bundle import (
+    GOLDEN_NAME,
+    GRAPH_NAME,
+    SCHEMA_VERSION,
+    TOKENIZER_NAME,
+    Bundle,
+    Manifest,
+    ModelFacts,
+    Source,
+    bundle_identity,
+    read_bundle,
+    record_files,
+    staged_directory,
+    write_manifest,
+)
+from bertserve.engine.golden import check_golden, write_golden
+from bertserve.engine.session import Engine
+from bertserve.tokenizer import Tokenizer
+
+from bertexport.architecture import Architecture, Weights, read_architecture, select_weights
+from bertexport.checkpoint import Checkpoint, read_checkpoint
+from bertexport.errors import ExportError
+from bertexport.golden_cases import choose_golden, make_cases
+from bertexport.graph import build_graph
+from bertexport.inputs import make_items, read_texts
+from bertexport.location import Location, locate
+from bertexport.nodes import OPSET
+from bertexport.reference import load_reference
+from bertexport.report import Operators, Report, check_operators, count_operators, write_report
+from bertexport.sentence_files import SentenceFiles, read_sentence_files
+from bertexport.tokenizer_files import read_special_tokens, read_tokenizer
+from bertexport.verification import Outputs, Verdict, judge, run_both
+
+# Instruction sets round differently, by about 1e-5 in deep models; a wrong kernel is off by far more.
+GOLDEN_TOLERANCE = {"fp32": 1e-3}
+NAMES_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRequest:
+    """model: local directory or hub id. verify: a file of texts instead of the built-in ones. force: replace output."""
+
+    model: str
+    output: Path
+    precision: str = "fp32"
+    revision: str | None = None
+    verify: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportResult:
+    """What the closing table shows."""
+
+    manifest: Manifest
+    verdict: Verdict
+    operators: Operators
+    notes: tuple[str, ...]
+
+
+class Progress(Protocol):
+    """Shows steps as they run."""
+
+    def step(self, title: str, total: int | None = None) -> AbstractContextManager[Callable[[], None]]:
+        """Enter a step of `total` parts, of unknown number where None; the value advances it by one."""
+
+
+def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResult:
+    """Write a complete and verified bundle. Raises ExportError or BundleError and leaves nothing behind."""
+    with staged_directory(request.output, replace=request.force) as staging:
+        with progress.step("Find the checkpoint"):
+            location = locate(request.model, request.revision)
+            sentence = read_sentence_files(location.path)
+        with progress.step("Read weights and settings"):
+            checkpoint = read_checkpoint(sentence.directory)
+            architecture = read_architecture(checkpoint)
+            weights = select_weights(checkpoint, architecture)
+        with progress.step("Read the tokenizer"):
+            tokenizer = read_tokenizer(checkpoint.directory, architecture.vocabulary_size)
+            facts = _describe_model(request, checkpoint, architecture, sentence, tokenizer)
+            tokenizer.save(str(staging / TOKENIZER_NAME))
+        with progress.step("Write the graph"):
+            build_graph(weights, architecture, staging)
+            manifest = _draft_manifest(staging, facts, location, checkpoint)
+        with progress.step("Load the graph as the server does"):
+            engine, operators = _open_engine(Bundle(path=staging, manifest=manifest))
+        with progress.step("Load the checkpoint in PyTorch"):
+            reference = load_reference(checkpoint.directory, weights, architecture.heads)
+            served_tokenizer = Tokenizer(staging / TOKENIZER_NAME, facts)
+            items = make_items(served_tokenizer, read_texts(request.verify), architecture)
+        with progress.step("Verify against PyTorch", len(items)) as advance:
+            outputs = run_both(engine, reference, items, advance)
+            verdict = _pass_gates(outputs, request.precision)
+        with progress.step("Write golden outputs and report"):
+            golden_items = choose_golden(make_items(served_tokenizer, read_texts(None), architecture))
+            write_golden(staging / GOLDEN_NAME, make_cases(engine, reference, golden_items))
+            notes = _notes(weights)
+            files = record_files(staging)
+            write_report(
+                Report(manifest=manifest, verdict=verdict, operators=operators, files=files, notes=notes), staging
+            )
+            manifest = manifest.model_copy(update={"files": record_files(staging), "accuracy": verdict.figures})
+            write_manifest(staging, manifest)
+        with progress.step("Check the bundle as the server does"):
+            del engine, reference
+            check_golden(Engine(read_bundle(staging), _threads()))
+    return ExportResult(manifest=manifest, verdict=verdict, operators=operators, notes=notes)
+
+
+def _describe_model(
+    request: ExportRequest,
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    sentence: SentenceFiles,
+    tokenizer: tokenizers.Tokenizer,
+) -> ModelFacts:
+    positions = architecture.position_limit - checkpoint.family.position_offset
+    return ModelFacts(
+        family=checkpoint.family.name,
+        heads=architecture.heads,
+        hidden_size=architecture.hidden_size,
+        intermediate_size=architecture.intermediate_size,
+        layer_count=architecture.layer_count,
+        attention_heads=architecture.attention_heads,
+        activation=architecture.activation,
+        layer_norm_epsilon=architecture.layer_norm_epsilon,
+        vocabulary_size=architecture.vocabulary_size,
+        segment_count=architecture.segment_count,
+        position_limit=architecture.position_limit,
+        position_offset=checkpoint.family.position_offset,
+        max_tokens=min(positions, sentence.max_tokens or positions),
+        precision=request.precision,
+        opset=OPSET,
+        labels=architecture.labels,
+        problem_type=architecture.problem_type,
+        default_pooling=sentence.pooling,
+        default_normalize=sentence.normalize,
+        special_tokens=read_special_tokens(checkpoint.directory, tokenizer),
+    )
+
+
+def _draft_manifest(staging: Path, facts: ModelFacts, location: Location, checkpoint: Checkpoint) -> Manifest:
+    """Already with its identity, which golden outputs and reports are no part of."""
+    files = record_files(staging)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        bundle_id=bundle_identity(facts, files),
+        producer=f"bertexport {metadata.version('bertserve')}",
+        source=Source(
+            model=location.name,
+            revision=location.revision,
+            architecture=checkpoint.architecture,
+            weights_sha256=checkpoint.weights_sha256,
+        ),
+        model=facts,
+        files=files,
+        golden_tolerance=GOLDEN_TOLERANCE[facts.precision],
+        accuracy={},
+    )
+
+
+def _open_engine(bundle: Bundle) -> tuple[Engine, Operators]:
+    """Load the graph, and look at what the session made of it."""
+    with tempfile.TemporaryDirectory(dir=bundle.path) as folder:
+        optimized = Path(folder) / GRAPH_NAME
+        engine = Engine(bundle, _threads(), optimized)
+        operators = Operators(exported=count_operators(bundle.graph_path), optimized=count_operators(optimized))
+    check_operators(operators, bundle.model.layer_count)
+    return engine, operators
+
+
+def _pass_gates(outputs: list[Outputs], precision: str) -> Verdict:
+    verdict = judge(outputs, precision)
+    if verdict.failures:
+        raise ExportError(f"the bundle differs from PyTorch: {'; '.join(verdict.failures)}")
+    return verdict
+
+
+def _notes(weights: Weights) -> tuple[str, ...]:
+    """What the checkpoint holds and the bundle does not."""
+    if not weights.unused:
+        return ()
+    more = len(weights.unused) - NAMES_SHOWN
+    names = ", ".join(weights.unused[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return (f"Left out, since no supported head reads them: {names}.",)
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,213 @@
+"""The packed graph of a BERT: written from its tensors, in the layout that `bertserve.engine.packing` describes.
+
+Linear layers and LayerNorms run on [tokens, hidden]. Attention runs once per group of texts of equal length, as
+[count, length, hidden], without mask or padding: a Loop over the groups, all weights outside of it. The masked-LM
+decoder sees the mask rows alone. Every row's values depend on its own text only, bit for bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from bertserve.bundle import Head
+from bertserve.engine.items import Float32s
+from bertserve.engine.packing import hidden_output
+from onnx import TensorProto, helper
+
+from bertexport.architecture import Architecture, Weights
+from bertexport.families import Module
+from bertexport.nodes import NodeWriter, tensor_info, write_graph
+
+# A name that begins with a dot belongs to the loop's body and gets the layer's name before it.
+LOOP_BODY: tuple[tuple[str, str, str], ...] = (
+    ("Gather", "group_firsts .group", ".first"),
+    ("Gather", "group_ends .group", ".end"),
+    ("Slice", ".qkv .first .end ints_0", ".rows"),
+    ("Gather", "group_shapes .group", ".shape"),
+    ("Reshape", ".rows .shape", ".texts"),
+    ("Split", ".texts", ".query .key .value"),
+    ("Attention", ".query .key .value", ".attended"),
+    ("Reshape", ".attended flat_shape", ".flat"),
+    ("SequenceInsert", ".parts .flat", ".parts_out"),
+    ("Identity", ".go_on", ".go_on_out"),
+)
+
+
+def build_graph(weights: Weights, architecture: Architecture, directory: Path) -> None:
+    """Write model.onnx (and model.onnx.data) into `directory`."""
+    graph = _PackedGraph(weights, architecture)
+    graph.write_encoder()
+    for head in architecture.heads:
+        graph.write_head(head)
+    write_graph(graph.writer, graph.inputs, graph.outputs, directory)
+
+
+class _PackedGraph:
+    def __init__(self, weights: Weights, architecture: Architecture) -> None:
+        self.writer = NodeWriter()
+        self._weights = weights
+        self._architecture = architecture
+        self._last = hidden_output(architecture.layer_count)
+        self.inputs = [
+            *(tensor_info(name, ["tokens"], ints=True) for name in ("input_ids", "token_type_ids", "position_ids")),
+            tensor_info("group_starts", ["bounds"], ints=True),
+            tensor_info("group_shapes", ["groups", 3], ints=True),
+        ]
+        self.outputs: list[onnx.ValueInfoProto] = []
+
+    def write_encoder(self) -> None:
+        self._write_group_bounds()
+        hidden = self._embed()
+        self._add_output(hidden, ["tokens", self._architecture.hidden_size])
+        for layer in range(self._architecture.layer_count):
+            hidden = self._write_layer(hidden, layer)
+            self._add_output(hidden, ["tokens", self._architecture.hidden_size])
+
+    def write_head(self, head: Head) -> None:
+        match head:
+            case Head.EMBEDDING:
+                pass
+            case Head.POOLER:
+                self._add_output(self._pool("pooler_rows", "pooled"), ["poolings", self._architecture.hidden_size])
+            case Head.MASKED_LM:
+                self._write_masked_lm()
+            case Head.NEXT_SENTENCE:
+                self._write_logits(head, "next_sentence", "next_sentence_rows", "next_sentence_logits", 2)
+            case Head.SEQUENCE_CLASSIFICATION:
+                labels = len(self._architecture.labels)
+                self._write_logits(head, "classifier", "class_rows", "class_logits", labels)
+
+    def _write_group_bounds(self) -> None:
+        """What every layer's loop reads, computed once: first row and end of each group, and their number."""
+        writer = self.writer
+        writer.constant("go_on", np.array(True))
+        writer.constant("flat_shape", np.array([-1, self._architecture.hidden_size]))
+        last, axis = writer.ints(np.iinfo(np.int64).max), writer.ints(0)
+        for name, start, end in (
+            ("group_firsts", writer.ints(0), writer.ints(-1)),
+            ("group_ends", writer.ints(1), last),
+        ):
+            bounds = writer.node("Slice", ["group_starts", start, end, axis], f"{name}.flat")
+            writer.node("Unsqueeze", [bounds, writer.ints(1)], name)
+        size = writer.node("Shape", ["group_shapes"], "group_count.shape", start=0, end=1)
+        writer.node("Squeeze", [size, axis], "group_count")
+
+    def _embed(self) -> str:
+        writer, modules = self.writer, self._weights.family.embeddings
+        words, segments, positions = (
+            writer.gather(
+                writer.constant(f"{role}_table", self._tensors(modules[role])["weight"]), rows, f"{role}_rows"
+            )
+            for role, rows in (("word", "input_ids"), ("token_type", "token_type_ids"), ("position", "position_ids"))
+        )
+        total = writer.node("Add", [writer.node("Add", [words, segments], "word_type_sum"), positions], "embedding_sum")
+        return self._normalize(total, modules["embedding_norm"], hidden_output(0))
+
+    def _write_layer(self, hidden: str, layer: int) -> str:
+        modules, name = self._weights.family.layer, f"layer_{layer}"
+        attended = self._attend(hidden, layer)
+        projected = self._linear(attended, modules["projection"], f"{name}.projection", layer)
+        summed = self.writer.node("Add", [projected, hidden], f"{name}.attention_sum")
+        middle = self._normalize(summed, modules["attention_norm"], f"{name}.middle", layer)
+        up = self._linear(middle, modules["up"], f"{name}.up", layer)
+        active = self.writer.activate(up, self._architecture.activation, f"{name}.active")
+        down = self._linear(active, modules["down"], f"{name}.down", layer)
+        summed = self.writer.node("Add", [down, middle], f"{name}.output_sum")
+        return self._normalize(summed, modules["output_norm"], hidden_output(layer + 1), layer)
+
+    def _attend(self, hidden: str, layer: int) -> str:
+        """Query, key and value in one product; then attention within each text, group by group."""
+        modules, name = self._weights.family.layer, f"layer_{layer}"
+        parts = [self._tensors(modules[role], layer) for role in ("query", "key", "value")]
+        weight, bias = (np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias"))
+        self.writer.linear(hidden, weight, bias, f"{name}.qkv")
+        empty = self.writer.node("SequenceEmpty", [], f"{name}.empty", dtype=TensorProto.FLOAT)
+        body = _loop_body(name, self._architecture.attention_heads)
+        groups = self.writer.node("Loop", ["group_count", "go_on", empty], f"{name}.groups", body=body)
+        return self.writer.node("ConcatFromSequence", [groups], f"{name}.attended", axis=0)
+
+    def _write_masked_lm(self) -> None:
+        """On the mask rows alone: decode, then the k likeliest tokens and the asked targets, as log-probabilities."""
+        writer, modules = self.writer, self._weights.family.heads[Head.MASKED_LM]
+        for name in ("mask_rows", "target_masks", "target_ids"):
+            self.inputs.append(tensor_info(name, ["targets" if "target" in name else "masks"], ints=True))
+        self.inputs.append(tensor_info("top_k", [1], ints=True))
+        rows = writer.gather(self._last, "mask_rows", "mask_hidden")
+        transformed = self._linear(rows, modules["transform"], "mask_transform")
+        active = writer.activate(transformed, self._architecture.activation, "mask_active")
+        states = self._normalize(active, modules["transform_norm"], "mask_states")
+        logits = self._decode(states, modules["decoder"])
+        log_probs = writer.node("LogSoftmax", [logits], "mask_log_probs", axis=-1)
+        limit = writer.ints(self._architecture.vocabulary_size)
+        top_k = writer.node("Min", ["top_k", limit], "top_k_in_vocabulary")
+        writer.nodes_out("TopK", [log_probs, top_k], ["mask_top_log_probs", "mask_top_ids"], axis=-1)
+        pairs = [
+            writer.node("Unsqueeze", [name, writer.ints(1)], f"{name}.column")
+            for name in ("target_masks", "target_ids")
+        ]
+        writer.node("GatherND", [log_probs, writer.node("Concat", pairs, "targets", axis=1)], "target_log_probs")
+        self._add_output("mask_top_ids", ["masks", "k"], ints=True)
+        self._add_output("mask_top_log_probs", ["masks", "k"])
+        self._add_output("target_log_probs", ["targets"])
+
+    def _decode(self, states: str, decoder: Module) -> str:
+        """Logits over the vocabulary. A decoder that is the word table reads the constant that the embedding reads."""
+        tensors = self._tensors(decoder)
+        words = self._tensors(self._weights.family.embeddings["word"])["weight"]
+        tied = np.array_equal(words, tensors["weight"])
+        name = "word_table" if tied else ""
+        return self.writer.linear(states, tensors["weight"], tensors["bias"], "mask_logits", name)
+
+    def _write_logits(self, head: Head, role: str, rows: str, output: str, size: int) -> None:
+        pooled = self._pool(rows, f"{output}.pooled")
+        self._linear(pooled, self._weights.family.heads[head][role], output)
+        self._add_output(output, [output.removesuffix("_logits"), size])
+
+    def _pool(self, rows: str, output: str) -> str:
+        """Dense and tanh over the rows asked, first tokens by rights."""
+        self.inputs.append(tensor_info(rows, [rows], ints=True))
+        first = self.writer.gather(self._last, rows, f"{output}.hidden")
+        pooler = self._weights.family.heads[Head.POOLER]["pooler"]
+        dense = self._linear(first, pooler, f"{output}.dense", weight_name="pooler.weight")
+        return self.writer.node("Tanh", [dense], output)
+
+    def _linear(self, rows: str, module: Module, output: str, layer: int = 0, weight_name: str = "") -> str:
+        tensors = self._tensors(module, layer)
+        return self.writer.linear(rows, tensors["weight"], tensors["bias"], output, weight_name)
+
+    def _normalize(self, rows: str, module: Module, output: str, layer: int = 0) -> str:
+        tensors, epsilon = self._tensors(module, layer), self._architecture.layer_norm_epsilon
+        return self.writer.layer_norm(rows, tensors["weight"], tensors["bias"], epsilon, output)
+
+    def _tensors(self, module: Module, layer: int = 0) -> dict[str, Float32s]:
+        return {tensor: self._weights.tensors[name] for tensor, name in module.tensor_names(layer).items()}
+
+    def _add_output(self, name: str, shape: list[int | str], *, ints: bool = False) -> None:
+        self.outputs.append(tensor_info(name, shape, ints=ints))
+
+
+def _loop_body(name: str, attention_heads: int) -> onnx.GraphProto:
+    """Attention over one group: its rows cut out, seen as texts, and laid down again as rows."""
+    attributes: dict[str, dict[str, Any]] = {
+        "Split": {"axis": 2, "num_outputs": 3},
+        "Attention": {"q_num_heads": attention_heads, "kv_num_heads": attention_heads},
+    }
+
+    def qualify(names: str) -> list[str]:
+        return [name + value if value.startswith(".") else value for value in names.split()]
+
+    nodes = [
+        helper.make_node(
+            operator, qualify(inputs), qualify(outputs), name=qualify(outputs)[0], **attributes.get(operator, {})
+        )
+        for operator, inputs, outputs in LOOP_BODY
+    ]
+    group = helper.make_tensor_value_info(f"{name}.group", TensorProto.INT64, [])
+    go_on = [helper.make_tensor_value_info(f"{name}.go_on{end}", TensorProto.BOOL, []) for end in ("", "_out")]
+    parts = [
+        helper.make_tensor_sequence_value_info(f"{name}.parts{end}", TensorProto.FLOAT, None) for end in ("", "_out")
+    ]
+    return helper.make_graph(nodes, f"{name}.body", [group, go_on[0], parts[0]], [go_on[1], parts[1]])

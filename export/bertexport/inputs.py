@@ -1,0 +1,88 @@
+"""What a bundle is verified on: texts and pairs of many lengths, with and without masks, tokenized as served."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+
+from bertserve.bundle import Head
+from bertserve.engine.items import Item, Wanted
+from bertserve.tokenizer import LITERAL_MASK, Text, TokenizedText, Tokenizer, Truncation
+
+from bertexport.architecture import Architecture
+from bertexport.errors import ExportError
+
+WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 25, 40, 60, 90, 140, 220, 340)
+WORDS_PER_MASK = 7
+# Of a pair that does not belong together, the second sentence stands this far from the first.
+OTHER_SENTENCE = 11
+TOP_K = 10
+SPREAD_TARGETS = 64
+
+
+def read_texts(path: Path | None) -> list[Text]:
+    """A file with a text a line, a tab between the texts of a pair; the built-in texts where there is none."""
+    if path is None:
+        built_in = resources.files("bertexport") / "texts" / "verification.txt"
+        return list(_vary(built_in.read_text(encoding="utf-8").splitlines()))
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"--verify {path} cannot be read: {error}") from error
+    if not lines:
+        raise ExportError(f"--verify {path} holds no text; write one a line, a tab between the texts of a pair")
+    pairs = (line.split("\t", 1) for line in lines)
+    return [_mask(pair[0], pair[1] if len(pair) > 1 else None, first=index) for index, pair in enumerate(pairs)]
+
+
+def make_items(tokenizer: Tokenizer, texts: list[Text], architecture: Architecture) -> list[Item]:
+    """Items that want all that the heads give. Too long ones lose their end; those without a token are left out."""
+    tokenized = tokenizer.tokenize(texts, Truncation.END)
+    items = [
+        Item(input_ids=t.input_ids, token_type_ids=t.token_type_ids, wanted=_want_all(t, text, architecture))
+        for t, text in zip(tokenized, texts, strict=True)
+        if not t.is_empty
+    ]
+    if not items:
+        raise ExportError("none of the verification texts yields a token; is the tokenizer the model's own?")
+    return items
+
+
+def _vary(sentences: list[str]) -> Iterator[Text]:
+    """Plain texts, masked texts and masked pairs of every length in words; then pairs of single sentences."""
+    words = " ".join(sentences).split()
+    for number, count in enumerate(WORD_COUNTS):
+        for variant in range(3):
+            start = (number * 97 + variant * 31) % (len(words) - 1)
+            text = (words[start:] + words)[:count]
+            half = (count + 1) // 2 if variant == 2 else count
+            pair = " ".join(text[half:]) if variant == 2 else None
+            yield _mask(" ".join(text[:half]), pair, first=number) if variant else Text(text=" ".join(text))
+    for index, sentence in enumerate(sentences):
+        step = 1 if index % 2 == 0 else OTHER_SENTENCE
+        yield _mask(sentence, sentences[(index + step) % len(sentences)], first=index)
+
+
+def _mask(text: str, pair: str | None = None, first: int = 0) -> Text:
+    """Put a mask in the place of every seventh word, the first of them varied; texts with masks stay as they are."""
+    if LITERAL_MASK in text + (pair or ""):
+        return Text(text=text, text_pair=pair)
+    words = text.split()
+    for place in range(first % WORDS_PER_MASK, len(words), WORDS_PER_MASK):
+        words[place] = LITERAL_MASK
+    return Text(text=" ".join(words), text_pair=pair)
+
+
+def _want_all(tokenized: TokenizedText, text: Text, architecture: Architecture) -> Wanted:
+    heads, vocabulary = architecture.heads, architecture.vocabulary_size
+    masks = tokenized.mask_positions if Head.MASKED_LM in heads else ()
+    return Wanted(
+        layers=tuple(range(architecture.layer_count + 1)),
+        pooler=Head.POOLER in heads,
+        mask_positions=masks,
+        top_k=min(TOP_K, vocabulary) if masks else 0,
+        target_ids=tuple(range(0, vocabulary, -(-vocabulary // SPREAD_TARGETS))) if masks else (),
+        next_sentence=Head.NEXT_SENTENCE in heads and text.text_pair is not None,
+        classify=Head.SEQUENCE_CLASSIFICATION in heads,
+    )

@@ -1,0 +1,129 @@
+"""Writing an ONNX graph node by node: names, constants, and the few operations that a model repeats.
+
+Knows the operators, not the model. The same calls always give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from bertserve.bundle import GRAPH_DATA_NAME, GRAPH_NAME
+from bertserve.engine.items import Float32s
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from bertexport.errors import ExportError
+
+# 23 is the first with Attention; onnxruntime has run it on CPU since 1.22, which knows IR version 11.
+OPSET = 23
+IR_VERSION = 11
+# A protobuf file ends at 2 GiB, and a large one is parsed into memory where external data is mapped.
+EXTERNAL_DATA_BYTES = 100_000_000
+
+
+class NodeWriter:
+    """The nodes and constants of a graph under construction. Values are named by strings, as in ONNX."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+
+    @property
+    def constants(self) -> list[onnx.TensorProto]:
+        return list(self._constants.values())
+
+    def constant(self, name: str, array: NDArray[Any]) -> str:
+        """A constant; one that several nodes read is written once."""
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
+        return name
+
+    def ints(self, *values: int) -> str:
+        """A constant int64 vector."""
+        return self.constant("ints_" + "_".join(map(str, values)), np.array(values, dtype=np.int64))
+
+    def node(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Add a node with one output."""
+        return self.nodes_out(operator, inputs, [output], **attributes)[0]
+
+    def nodes_out(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> list[str]:
+        """Add a node with several outputs."""
+        self.nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes))
+        return outputs
+
+    def gather(self, rows: str, indices: str, output: str) -> str:
+        return self.node("Gather", [rows, indices], output, axis=0)
+
+    def linear(self, rows: str, weight: Float32s, bias: Float32s, output: str, weight_name: str = "") -> str:
+        """rows · weightᵀ + bias, weight [out, in] as checkpoints hold it. weight_name: of a constant to share."""
+        weight_name = self.constant(weight_name or f"{output}.weight", weight)
+        return self.node("Gemm", [rows, weight_name, self.constant(f"{output}.bias", bias)], output, transB=1)
+
+    def layer_norm(self, rows: str, weight: Float32s, bias: Float32s, epsilon: float, output: str) -> str:
+        inputs = [rows, self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)]
+        return self.node("LayerNormalization", inputs, output, axis=-1, epsilon=epsilon)
+
+    def activate(self, rows: str, activation: str, output: str) -> str:
+        """Raises ExportError for an activation that is not one of ACTIVATIONS."""
+        if activation not in ACTIVATIONS:
+            raise ExportError(f"config.json: hidden_act {activation!r}; supported: {', '.join(ACTIVATIONS)}")
+        return ACTIVATIONS[activation](self, rows, output)
+
+
+def _gelu(writer: NodeWriter, rows: str, output: str) -> str:
+    return writer.node("Gelu", [rows], output)
+
+
+def _gelu_tanh(writer: NodeWriter, rows: str, output: str) -> str:
+    return writer.node("Gelu", [rows], output, approximate="tanh")
+
+
+def _relu(writer: NodeWriter, rows: str, output: str) -> str:
+    return writer.node("Relu", [rows], output)
+
+
+def _silu(writer: NodeWriter, rows: str, output: str) -> str:
+    return writer.node("Mul", [rows, writer.node("Sigmoid", [rows], f"{output}.sigmoid")], output)
+
+
+def _tanh(writer: NodeWriter, rows: str, output: str) -> str:
+    return writer.node("Tanh", [rows], output)
+
+
+# By the names in `transformers.activations.ACT2FN`.
+ACTIVATIONS: dict[str, Callable[[NodeWriter, str, str], str]] = {
+    "gelu": _gelu,
+    "gelu_new": _gelu_tanh,
+    "gelu_pytorch_tanh": _gelu_tanh,
+    "gelu_fast": _gelu_tanh,
+    "relu": _relu,
+    "silu": _silu,
+    "swish": _silu,
+    "tanh": _tanh,
+}
+
+
+def write_graph(
+    writer: NodeWriter,
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    directory: Path,
+    external_data_bytes: int = EXTERNAL_DATA_BYTES,
+) -> None:
+    """Write model.onnx, and its constants beside it where they exceed `external_data_bytes`."""
+    constants = writer.constants
+    graph = helper.make_graph(writer.nodes, "packed_encoder", inputs, outputs, constants)
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="bertexport"
+    )
+    large = sum(len(constant.raw_data) for constant in constants) > external_data_bytes
+    onnx.save_model(model, directory / GRAPH_NAME, save_as_external_data=large, location=GRAPH_DATA_NAME)
+
+
+def tensor_info(name: str, shape: list[int | str], *, ints: bool = False) -> onnx.ValueInfoProto:
+    """A graph input or output; a word in its shape is a size that varies."""
+    return helper.make_tensor_value_info(name, TensorProto.INT64 if ints else TensorProto.FLOAT, shape)

@@ -1,0 +1,140 @@
+"""The reference: the checkpoint in PyTorch, fp32 and eager, through `transformers`' own classes and its own loading.
+
+Every figure in a bundle's report is measured against this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from bertserve.bundle import Head
+from bertserve.engine.items import Float32s, Item
+
+from bertexport.architecture import Weights
+from bertexport.checkpoint import normalize_names
+from bertexport.errors import ExportError
+
+# Family → heads → the class that has them; together the classes of a checkpoint have all its heads.
+CLASSES: dict[str, dict[tuple[Head, ...], str]] = {
+    "bert": {
+        (Head.MASKED_LM, Head.NEXT_SENTENCE): "BertForPreTraining",
+        (Head.MASKED_LM,): "BertForMaskedLM",
+        (Head.NEXT_SENTENCE,): "BertForNextSentencePrediction",
+        (Head.SEQUENCE_CLASSIFICATION,): "BertForSequenceClassification",
+        (): "BertModel",
+    }
+}
+# What a class calls the output of its only head, and what one with two calls theirs.
+HEAD_OUTPUTS = {Head.MASKED_LM: "prediction_logits", Head.NEXT_SENTENCE: "seq_relationship_logits"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferenceOutputs:
+    """float32. layers: embedding layer first, [length, hidden] each; mask_log_probabilities: [masks, vocabulary];
+    pooled [hidden], next_sentence_logits [2] and class_logits [labels] are None where the checkpoint lacks the head."""
+
+    layers: tuple[Float32s, ...]
+    pooled: Float32s | None = None
+    mask_log_probabilities: Float32s | None = None
+    next_sentence_logits: Float32s | None = None
+    class_logits: Float32s | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Models that together have all heads, each with those that it answers for."""
+
+    models: Mapping[tuple[Head, ...], Any]
+    heads: tuple[Head, ...]
+
+    def run(self, item: Item) -> ReferenceOutputs:
+        """One input alone, unpadded."""
+        logits: dict[Head, Float32s] = {}
+        pooled: Float32s | None = None
+        layers: tuple[Float32s, ...] = ()
+        for heads, model in self.models.items():
+            outputs = _forward(model, item)
+            layers = layers or tuple(states[0].numpy() for states in outputs.hidden_states)
+            for head in heads:
+                logits[head] = (outputs.logits if len(heads) == 1 else outputs[HEAD_OUTPUTS[head]])[0].numpy()
+            pooler = getattr(model.base_model, "pooler", None)
+            if pooler is not None and pooled is None:
+                with torch.inference_mode():
+                    pooled = pooler(outputs.hidden_states[-1])[0].numpy()
+        masks = logits[Head.MASKED_LM][list(item.wanted.mask_positions)] if Head.MASKED_LM in logits else None
+        return ReferenceOutputs(
+            layers=layers,
+            pooled=pooled if Head.POOLER in self.heads else None,
+            mask_log_probabilities=torch.from_numpy(masks).log_softmax(-1).numpy() if masks is not None else None,
+            next_sentence_logits=logits.get(Head.NEXT_SENTENCE),
+            class_logits=logits.get(Head.SEQUENCE_CLASSIFICATION),
+        )
+
+
+def load_reference(directory: Path, weights: Weights, heads: tuple[Head, ...]) -> Reference:
+    """Load the checkpoint as `transformers` does, and see that it holds the very tensors that the graph is made of.
+
+    Raises ExportError where it refuses the checkpoint, or loads other values.
+    """
+    models = {
+        answered: _load(directory, weights, name) for answered, name in choose_classes(weights.family.name, heads)
+    }
+    held = set().union(*(_normalized_state(model, weights) for model in models.values()))
+    if lost := sorted(set(weights.tensors) - held):
+        raise ExportError(f"transformers' classes hold no tensor {lost[0]}, which the graph reads; this is a bug")
+    return Reference(models=models, heads=heads)
+
+
+def choose_classes(family: str, heads: tuple[Head, ...]) -> list[tuple[tuple[Head, ...], str]]:
+    """The fewest classes that together have the heads."""
+    classes, left = CLASSES[family], set(heads)
+    chosen: list[tuple[tuple[Head, ...], str]] = []
+    for answered, name in classes.items():
+        if answered and left.issuperset(answered):
+            chosen.append((answered, name))
+            left -= set(answered)
+    has_pooler = any(set(answered) & {Head.NEXT_SENTENCE, Head.SEQUENCE_CLASSIFICATION} for answered, _ in chosen)
+    if not chosen or (Head.POOLER in heads and not has_pooler):
+        chosen.append(((), classes[()]))
+    return chosen
+
+
+def _load(directory: Path, weights: Weights, class_name: str) -> Any:
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        model = getattr(transformers, class_name).from_pretrained(
+            directory, attn_implementation="eager", dtype=torch.float32, local_files_only=True
+        )
+    except Exception as error:  # whatever the files hold comes out as many classes
+        raise ExportError(
+            f"transformers cannot load {directory} as {class_name}: {' '.join(str(error).split())}"
+        ) from error
+    for name, tensor in _normalized_state(model, weights).items():
+        if name in weights.tensors and not np.array_equal(tensor, weights.tensors[name]):
+            raise ExportError(
+                f"transformers' {class_name} loads other values for {name} than the checkpoint's files hold"
+            )
+    return model.eval()
+
+
+def _normalized_state(model: Any, weights: Weights) -> dict[str, Float32s]:
+    state = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    return normalize_names(state, weights.family)
+
+
+def _forward(model: Any, item: Item) -> Any:
+    input_ids = torch.from_numpy(item.input_ids)[None]
+    with torch.inference_mode():
+        return model(
+            input_ids=input_ids,
+            token_type_ids=torch.from_numpy(item.token_type_ids)[None],
+            attention_mask=torch.ones_like(input_ids),
+            output_hidden_states=True,
+        )

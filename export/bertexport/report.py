@@ -1,0 +1,157 @@
+"""REPORT.md for a person and report.json for a program: what was measured, what the graph is made of, and where."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+from bertserve.bundle import FileRecord, Manifest
+
+from bertexport.errors import ExportError
+from bertexport.verification import Verdict
+
+# An attention that is not one fused node, and kernels that are slower than their parts.
+FORBIDDEN_OPERATORS = frozenset({"Softmax", "SkipLayerNormalization", "BiasGelu", "EmbedLayerNormalization"})
+ATTENTION_OPERATORS = frozenset({"Attention", "MultiHeadAttention"})
+PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+
+OperatorCounts = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operators:
+    """Nodes by domain and type, loop bodies included: as exported, and as the session will run them."""
+
+    exported: OperatorCounts
+    optimized: OperatorCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """notes: what a reader should know besides the figures, such as tensors that no head reads."""
+
+    manifest: Manifest
+    verdict: Verdict
+    operators: Operators
+    files: dict[str, FileRecord]
+    notes: tuple[str, ...]
+
+
+def count_operators(path: Path) -> OperatorCounts:
+    """Nodes of a graph file by `domain::type`; the standard operators have no domain."""
+    graph = onnx.load(path, load_external_data=False).graph
+    return dict(sorted(Counter(_operator_names(graph)).items()))
+
+
+def check_operators(operators: Operators, layer_count: int) -> None:
+    """Raises ExportError unless every layer's attention is one fused node, in the file and in the session."""
+    for stage, counts in (("exported", operators.exported), ("optimized", operators.optimized)):
+        by_type: Counter[str] = Counter()
+        for name, count in counts.items():
+            by_type[name.rsplit("::", 1)[-1]] += count
+        attention = sum(by_type[name] for name in ATTENTION_OPERATORS)
+        if attention != layer_count or (found := FORBIDDEN_OPERATORS & set(by_type)):
+            extra = f", and {', '.join(sorted(found))}" if attention == layer_count else ""
+            raise ExportError(
+                f"the {stage} graph has {attention} fused attention nodes for {layer_count} layers{extra}; "
+                "this onnxruntime rewrites the graph, use the version in constraints.txt"
+            )
+
+
+def write_report(report: Report, directory: Path) -> None:
+    """Write both forms."""
+    content = _as_json(report)
+    (directory / "report.json").write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (directory / "REPORT.md").write_text("\n".join(_as_markdown(report)) + "\n", encoding="utf-8")
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions and processor: what the figures depend on."""
+    versions = {name: metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **versions, "system": platform.system(), "processor": _processor()}
+
+
+def _operator_names(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _operator_names(attribute.g)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "bundle_id": report.manifest.bundle_id,
+        "source": report.manifest.source.model_dump(mode="json"),
+        "model": report.manifest.model.model_dump(mode="json"),
+        "figures": report.verdict.figures,
+        "gates": [{**asdict(gate), "value": report.verdict.figures[gate.figure]} for gate in report.verdict.gates],
+        "bands": [asdict(band) for band in report.verdict.bands],
+        "operators": asdict(report.operators),
+        "file_bytes": {name: record.size for name, record in report.files.items()},
+        "environment": describe_environment(),
+        "notes": list(report.notes),
+    }
+
+
+def _as_markdown(report: Report) -> Iterator[str]:
+    model, source, verdict = report.manifest.model, report.manifest.source, report.verdict
+    yield f"# {source.model}"
+    yield ""
+    yield f"{source.architecture}{f' at {source.revision}' if source.revision else ''}, {model.precision}: "
+    yield f"{model.layer_count} layers × {model.hidden_size}, vocabulary {model.vocabulary_size}, "
+    yield f"up to {model.max_tokens} tokens; heads: {', '.join(head.value for head in model.heads)}."
+    yield ""
+    yield f"Bundle id `{report.manifest.bundle_id}`."
+    for note in report.notes:
+        yield f"\n> {note}"
+    yield "\n## Accuracy\n"
+    yield "Against PyTorch, fp32 and eager. Relative: largest difference ÷ max(1, largest reference value).\n"
+    gates = {gate.figure: gate for gate in verdict.gates}
+    yield from _table(
+        ("figure", "value", "gate"), ((n, f"{v:.6g}", str(gates.get(n, ""))) for n, v in verdict.figures.items())
+    )
+    yield "\n## By length\n"
+    columns = ("output", "tokens, up to", "inputs", "largest difference", "relative", "lowest token cosine")
+    yield from _table(
+        columns,
+        (
+            (b.output, b.longest, b.inputs, f"{b.max_abs:.2g}", f"{b.relative:.2g}", _cosine(b.token_cosine_min))
+            for b in verdict.bands
+        ),
+    )
+    yield "\n## Operators\n"
+    names = sorted({*report.operators.exported, *report.operators.optimized})
+    counts = ((n, report.operators.exported.get(n, 0), report.operators.optimized.get(n, 0)) for n in names)
+    yield from _table(("operator", "exported", "as the session runs it"), counts)
+    yield "\n## Files\n"
+    yield from _table(("file", "bytes"), ((name, f"{record.size:,}") for name, record in report.files.items()))
+    yield "\n## Environment\n"
+    yield from _table(("what", "version"), describe_environment().items())
+
+
+def _cosine(value: float | None) -> str:
+    return f"{value:.7f}" if value is not None else ""
+
+
+def _table(columns: tuple[str, ...], rows: Any) -> Iterator[str]:
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in rows:
+        yield f"| {' | '.join(str(cell) for cell in row)} |"

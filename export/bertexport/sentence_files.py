@@ -1,0 +1,77 @@
+"""The files that sentence-transformers keeps beside a checkpoint: where it lies, and how vectors are pooled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertserve.bundle import Pooling
+
+from bertexport.checkpoint import read_json
+from bertexport.errors import ExportError
+
+POOLINGS = {"cls": Pooling.CLS, "mean": Pooling.MEAN, "max": Pooling.MAX}
+POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentenceFiles:
+    """directory: holds config.json and the weights. max_tokens: the longest input it was made for, where stated."""
+
+    directory: Path
+    pooling: Pooling = Pooling.MEAN
+    normalize: bool = False
+    max_tokens: int | None = None
+
+
+def read_sentence_files(root: Path) -> SentenceFiles:
+    """Defaults where `root` is an ordinary checkpoint. Raises ExportError for a step that a bundle cannot do."""
+    if not (root / "modules.json").is_file():
+        return SentenceFiles(directory=root)
+    modules = _read_modules(root / "modules.json")
+    known = {"Transformer", "Pooling", "Normalize"}
+    if unknown := [kind for kind in modules if kind not in known]:
+        raise ExportError(
+            f"{root / 'modules.json'}: module {unknown[0]} cannot be served; supported: {', '.join(sorted(known))}. "
+            "To serve the encoder alone, export the folder of its weights without modules.json"
+        )
+    directory = root / modules.get("Transformer", "")
+    return SentenceFiles(
+        directory=directory,
+        pooling=_read_pooling(root / modules["Pooling"] / "config.json") if "Pooling" in modules else Pooling.MEAN,
+        normalize="Normalize" in modules,
+        max_tokens=_read_max_tokens(directory),
+    )
+
+
+def _read_modules(path: Path) -> dict[str, str]:
+    """Kind of module → its folder."""
+    try:
+        steps: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        modules = {str(step["type"]).rsplit(".", 1)[-1]: str(step["path"]) for step in steps}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ExportError(f"{path}: not a list of modules with type and path") from error
+    if any(Path(folder).is_absolute() or ".." in Path(folder).parts for folder in modules.values()):
+        raise ExportError(f"{path}: a module lies outside of the checkpoint's folder")
+    return modules
+
+
+def _read_pooling(path: Path) -> Pooling:
+    config = read_json(path)
+    # Recent versions name one mode; earlier ones set a flag for each, and several flags mean concatenation.
+    flags = [name for name, on in config.items() if name.startswith("pooling_mode_") and on is True]
+    chosen = [str(config["pooling_mode"])] if "pooling_mode" in config else [POOLING_FLAGS.get(f, f) for f in flags]
+    if len(chosen) != 1 or chosen[0] not in POOLINGS:
+        asked = " + ".join(chosen) or "unnamed"
+        raise ExportError(f"{path}: pooling {asked} cannot be served; supported, one at a time: {', '.join(POOLINGS)}")
+    return POOLINGS[chosen[0]]
+
+
+def _read_max_tokens(directory: Path) -> int | None:
+    path = directory / "sentence_bert_config.json"
+    if not path.is_file():
+        return None
+    limit = read_json(path).get("max_seq_length")
+    return limit if isinstance(limit, int) and limit > 0 else None

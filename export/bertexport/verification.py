@@ -1,0 +1,188 @@
+"""The verdict on a bundle: its outputs and PyTorch's on the same inputs, as figures, and the gates they must pass.
+
+The bundle runs through the server's own engine, in mixed batches, so that what is verified runs exactly as served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from bertserve.engine.items import Item, ItemOutputs
+from bertserve.engine.session import Engine
+
+from bertexport.comparison import (
+    DECISIVE_MARGIN,
+    Decision,
+    Difference,
+    compare_decisions,
+    compare_heads,
+    compare_hidden,
+)
+from bertexport.reference import Reference, ReferenceOutputs
+
+BATCH_ITEMS = 8
+# The longest length in tokens of each band; what is longer falls into the last.
+LENGTH_BANDS = (16, 64, 128, 256, 512, 8192)
+DECISIONS = {
+    "masked_lm": "masked_lm_top1_agreement",
+    "next_sentence": "next_sentence_agreement",
+    "classification": "classification_agreement",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A bound that a figure must keep; a figure that the bundle's heads do not give is not asked for."""
+
+    figure: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def passes(self, value: float) -> bool:
+        """NaN never passes."""
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+    def __str__(self) -> str:
+        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
+
+
+GATES: dict[str, tuple[Gate, ...]] = {
+    "fp32": (
+        Gate(figure="hidden_max_relative_difference", at_most=1e-4),
+        Gate(figure="pooler_max_relative_difference", at_most=1e-4),
+        Gate(figure="masked_lm_max_relative_difference", at_most=1e-4),
+        Gate(figure="next_sentence_max_relative_difference", at_most=1e-4),
+        Gate(figure="classification_max_relative_difference", at_most=1e-4),
+        Gate(figure="token_cosine_min", at_least=0.99999),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Differences of one output over inputs of similar length. longest: of the band, in tokens."""
+
+    output: str
+    longest: int
+    inputs: int
+    max_abs: float
+    relative: float
+    token_cosine_min: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """figures: by name; failures: gates that were missed, as sentences."""
+
+    figures: dict[str, float]
+    bands: tuple[Band, ...]
+    gates: tuple[Gate, ...]
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outputs:
+    """What both sides gave for the same item."""
+
+    item: Item
+    actual: ItemOutputs
+    expected: ReferenceOutputs
+
+
+def run_both(engine: Engine, reference: Reference, items: list[Item], advance: Callable[[], None]) -> list[Outputs]:
+    """Outputs of the engine, in batches of all lengths, and of PyTorch, one at a time; advance after each item."""
+    outputs = []
+    for start in range(0, len(items), BATCH_ITEMS):
+        batch = items[start : start + BATCH_ITEMS]
+        for item, actual in zip(batch, engine.run_items(batch), strict=True):
+            outputs.append(Outputs(item=item, actual=actual, expected=reference.run(item)))
+            advance()
+    return outputs
+
+
+def judge(outputs: list[Outputs], precision: str) -> Verdict:
+    """Figures, and the gates of the precision."""
+    differences = [
+        d
+        for o in outputs
+        for d in (*compare_hidden(o.item, o.actual, o.expected), *compare_heads(o.item, o.actual, o.expected))
+    ]
+    decisions = [decision for o in outputs for decision in compare_decisions(o.actual, o.expected)]
+    figures = {
+        **_difference_figures(differences),
+        **_decision_figures(decisions),
+        "verified_inputs": float(len(outputs)),
+        "verified_tokens": float(sum(o.item.length for o in outputs)),
+    }
+    gates = tuple(gate for gate in GATES[precision] if gate.figure in figures)
+    failures = tuple(
+        f"{g.figure} is {figures[g.figure]:.3g}, must be {g}" for g in gates if not g.passes(figures[g.figure])
+    )
+    return Verdict(figures=figures, bands=tuple(_bands(differences)), gates=gates, failures=failures)
+
+
+def _difference_figures(differences: list[Difference]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for output, group in _group(differences).items():
+        # np.max, unlike max, lets a NaN through.
+        figures[f"{output}_max_abs_difference"] = float(np.max([d.max_abs for d in group]))
+        figures[f"{output}_max_relative_difference"] = float(np.max([d.relative for d in group]))
+    hidden = [d for d in differences if d.token_cosines is not None]
+    cosines = np.concatenate([d.token_cosines for d in hidden if d.token_cosines is not None])
+    pooled = [d.pooled_cosine for d in hidden if d.pooled_cosine is not None]
+    return figures | {
+        "token_cosine_min": float(cosines.min()),
+        "token_cosine_p1": float(np.percentile(cosines, 1)),
+        "pooled_cosine_mean": float(np.mean(pooled)),
+        "pooled_cosine_min": float(np.min(pooled)),
+    }
+
+
+def _decision_figures(decisions: list[Decision]) -> dict[str, float]:
+    """Agreement where PyTorch itself is decided; the share of the others is a figure of its own."""
+    figures: dict[str, float] = {}
+    for output, name in DECISIONS.items():
+        group = [decision for decision in decisions if decision.output == output]
+        decided = [decision.agrees for decision in group if decision.margin >= DECISIVE_MARGIN]
+        if group:
+            figures[name] = float(np.mean(decided)) if decided else 1.0
+            figures[f"{output}_undecided_share"] = 1 - len(decided) / len(group)
+        if group and output == "masked_lm":
+            figures["masked_lm_top5_overlap"] = float(np.mean([decision.overlap for decision in group]))
+    return figures
+
+
+def _bands(differences: list[Difference]) -> list[Band]:
+    bands = []
+    for output, group in _group(differences).items():
+        by_length: dict[int, list[Difference]] = {}
+        for difference in group:
+            by_length.setdefault(_band_of(difference.item.length), []).append(difference)
+        bands += [_band(output, longest, by_length[longest]) for longest in sorted(by_length)]
+    return bands
+
+
+def _band(output: str, longest: int, group: list[Difference]) -> Band:
+    cosines = [float(d.token_cosines.min()) for d in group if d.token_cosines is not None]
+    return Band(
+        output=output,
+        longest=longest,
+        inputs=len({id(d.item) for d in group}),
+        max_abs=float(np.max([d.max_abs for d in group])),
+        relative=float(np.max([d.relative for d in group])),
+        token_cosine_min=min(cosines) if cosines else None,
+    )
+
+
+def _band_of(length: int) -> int:
+    return next((longest for longest in LENGTH_BANDS if length <= longest), LENGTH_BANDS[-1])
+
+
+def _group(differences: list[Difference]) -> dict[str, list[Difference]]:
+    """By output, in the order of their first difference."""
+    groups: dict[str, list[Difference]] = {}
+    for difference in differences:
+        groups.setdefault(difference.output, []).append(difference)
+    return groups

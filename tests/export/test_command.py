@@ -1,0 +1,135 @@
+"""The command `bertexport` as a user runs it: steps, closing table, exit codes, and what it leaves on disk."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from bertserve.bundle import read_bundle
+from bertserve.engine.golden import check_golden
+from bertserve.engine.session import Engine
+from checkpoints import write_checkpoint
+
+from .conftest import RunCommand, command_environment
+
+pytestmark = pytest.mark.export
+
+STEPS = (
+    "Find the checkpoint",
+    "Read weights and settings",
+    "Read the tokenizer",
+    "Write the graph",
+    "Load the graph as the server does",
+    "Load the checkpoint in PyTorch",
+    "Verify against PyTorch",
+    "Write golden outputs and report",
+    "Check the bundle as the server does",
+)
+
+
+def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, brief_texts: Path, run_command: RunCommand) -> None:
+    """Every step is shown, the table closes, and what lies there passes the server's own checks."""
+    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "nested" / "bundle"
+    result = run_command(checkpoint, "-o", output, "--verify", brief_texts)
+    assert result.returncode == 0, result.stderr
+    shown = [line.split("(")[0].strip(" ✓") for line in result.stderr.splitlines() if line.startswith("✓")]
+    assert tuple(shown) == STEPS
+    bundle = read_bundle(output)
+    assert "complete and verified" in result.stdout
+    assert bundle.manifest.bundle_id[:16] in result.stdout
+    assert "masked lm top1 agreement" in result.stdout
+    check_golden(Engine(bundle, threads=1))
+    assert [path.name for path in output.parent.iterdir()] == ["bundle"]
+
+
+def test_the_bundle_records_its_source_and_accuracy(full_export: tuple[Path, object]) -> None:
+    """The manifest says where the weights came from and how closely the bundle follows PyTorch."""
+    manifest = read_bundle(full_export[0]).manifest
+    assert (manifest.source.model, manifest.source.revision) == ("checkpoint", "")
+    assert manifest.accuracy["hidden_max_relative_difference"] <= 1e-4
+    assert manifest.accuracy["masked_lm_top1_agreement"] == 1
+    report = json.loads((full_export[0] / "report.json").read_text(encoding="utf-8"))
+    assert report["figures"] == manifest.accuracy
+    assert {band["longest"] for band in report["bands"]} == {16, 64, 128}
+
+
+@pytest.mark.slow
+def test_force_replaces_a_bundle(tmp_path: Path, run_command: RunCommand) -> None:
+    """Without --force the target is refused; with it, the new bundle takes its place."""
+    output = tmp_path / "bundle"
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the cat sat on the mat\n", encoding="utf-8")
+    for seed in (0, 1):
+        write_checkpoint(tmp_path / f"checkpoint-{seed}", seed=seed)
+    assert run_command(tmp_path / "checkpoint-0", "-o", output, "--verify", texts).returncode == 0
+    first = read_bundle(output).manifest
+    refused = run_command(tmp_path / "checkpoint-1", "-o", output)
+    assert refused.returncode == 1
+    assert refused.stderr.strip() == f"bertexport: {output} already exists; choose another directory or pass --force"
+    assert run_command(tmp_path / "checkpoint-1", "-o", output, "--verify", texts, "--force").returncode == 0
+    assert read_bundle(output).manifest.bundle_id != first.bundle_id
+
+
+def test_a_refusal_is_one_line(tmp_path: Path, run_command: RunCommand) -> None:
+    """After the steps that went well comes one line that begins with the command's name; nothing is left."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", model_type="roberta")
+    before = sorted(tmp_path.iterdir())
+    result = run_command(checkpoint, "-o", tmp_path / "bundle")
+    assert result.returncode == 1
+    assert [line for line in result.stderr.splitlines() if not line.startswith("✓")] == [
+        "bertexport: the checkpoint's family is 'roberta' (model_type in config.json); supported: bert"
+    ]
+    assert result.stdout == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("model",), ("model", "-o", "out", "--precision", "int3")], ids=["nothing", "no -o", "precision"]
+)
+def test_wrong_arguments_are_explained(arguments: tuple[str, ...], run_command: RunCommand) -> None:
+    """Usage errors exit with 2, as commands do."""
+    result = run_command(*arguments)
+    assert result.returncode == 2
+    assert "Usage" in result.stderr
+
+
+def test_help_names_every_option(run_command: RunCommand) -> None:
+    """And comes without waiting for PyTorch."""
+    result = run_command("--help")
+    assert result.returncode == 0
+    for option in ("MODEL", "--output", "--precision", "--revision", "--verify", "--force"):
+        assert option in result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", ["Write the graph", "Load the checkpoint in PyTorch"])
+def test_an_interruption_leaves_nothing(number: signal.Signals, moment: str, tmp_path: Path) -> None:
+    """Stopped in the middle, the command says so in one line and takes its half-written files away."""
+    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "out" / "bundle"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertexport", checkpoint, "-o", output],
+        env=command_environment(tmp_path / "home"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if moment in line:
+                break
+        # Into the middle of the next step.
+        time.sleep(0.05)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert [line for line in stderr.splitlines() if not line.startswith("✓")] == [
+        "bertexport: interrupted; nothing was written"
+    ]
+    assert list(output.parent.iterdir()) == []

@@ -1,0 +1,120 @@
+"""MODEL as a hub id: real downloads, from a small hub on loopback, and every way in which they fail."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bertserve.bundle import read_bundle
+from checkpoints import write_checkpoint
+
+from .conftest import RunCommand
+from .hub import COMMIT, serve_hub
+
+pytestmark = pytest.mark.export
+
+MODEL = "someone/tiny-bert"
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Two models: one in safetensors and pickle, one in pickle alone; both with files that no export needs."""
+    folder = write_checkpoint(tmp_path / "hub" / "both")
+    write_checkpoint(folder, form="pickle")
+    (folder / "onnx").mkdir()
+    for unneeded in ("tf_model.h5", "README.md", "onnx/model.safetensors"):
+        (folder / unneeded).write_bytes(b"unneeded")
+    pickle = write_checkpoint(tmp_path / "hub" / "pickle", form="pickle")
+    with serve_hub({MODEL: folder, "old-bert": pickle}) as served:
+        yield served
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("the cat sat on the [MASK]\n", encoding="utf-8")
+    return path
+
+
+def downloaded(requests: list[str]) -> set[str]:
+    return {path.split("/resolve/")[1].split("/", 1)[1] for path in requests if "/resolve/" in path}
+
+
+def test_a_hub_id_is_downloaded_and_exported(
+    hub: tuple[str, list[str]], texts: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    """The bundle names the hub id and the commit; nothing is fetched that the export does not read."""
+    endpoint, requests = hub
+    result = run_command(MODEL, "-o", tmp_path / "bundle", "--verify", texts, HF_ENDPOINT=endpoint)
+    assert result.returncode == 0, result.stderr
+    source = read_bundle(tmp_path / "bundle").manifest.source
+    assert (source.model, source.revision) == (MODEL, COMMIT)
+    assert downloaded(requests) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+
+
+@pytest.mark.slow
+def test_a_pickle_is_downloaded_where_there_is_nothing_else(
+    hub: tuple[str, list[str]], texts: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    """Old repositories hold pytorch_model.bin alone."""
+    endpoint, requests = hub
+    result = run_command("old-bert", "-o", tmp_path / "bundle", "--verify", texts, HF_ENDPOINT=endpoint)
+    assert result.returncode == 0, result.stderr
+    assert "pytorch_model.bin" in downloaded(requests)
+
+
+@pytest.mark.slow
+def test_a_download_is_used_again_when_the_hub_is_down(
+    hub: tuple[str, list[str]], texts: Path, tmp_path: Path, run_command: RunCommand
+) -> None:
+    """What was fetched once needs no network."""
+    endpoint, _ = hub
+    first = run_command(MODEL, "-o", tmp_path / "first", "--verify", texts, HF_ENDPOINT=endpoint)
+    second = run_command(MODEL, "-o", tmp_path / "second", "--verify", texts)
+    assert (first.returncode, second.returncode) == (0, 0), second.stderr
+    assert read_bundle(tmp_path / "first").manifest.bundle_id == read_bundle(tmp_path / "second").manifest.bundle_id
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (MODEL, ("--revision", "v9"), f"{MODEL}: the hub has no revision 'v9' of it"),
+        ("someone/else", (), "someone/else: neither a directory here nor a model on the hub that may be read"),
+    ],
+    ids=["unknown revision", "unknown model"],
+)
+def test_what_the_hub_lacks_is_refused(
+    model: str,
+    options: tuple[str, ...],
+    message: str,
+    hub: tuple[str, list[str]],
+    tmp_path: Path,
+    run_command: RunCommand,
+) -> None:
+    """One line says whether the model or its revision is missing."""
+    result = run_command(model, "-o", tmp_path / "bundle", *options, HF_ENDPOINT=hub[0])
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"bertexport: {message}"
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_hub_that_is_down_is_refused(tmp_path: Path, run_command: RunCommand) -> None:
+    """Nothing cached and nobody there: one line."""
+    result = run_command(MODEL, "-o", tmp_path / "bundle")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"bertexport: {MODEL}: the hub cannot be reached, and nothing of it is cached here"
+    )
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_file_that_vanishes_from_the_hub_is_refused(
+    hub: tuple[str, list[str]], tmp_path: Path, run_command: RunCommand
+) -> None:
+    """A repository without weights ends as a folder without weights does."""
+    shutil.rmtree(tmp_path / "hub" / "pickle")
+    result = run_command("old-bert", "-o", tmp_path / "bundle", HF_ENDPOINT=hub[0])
+    assert result.returncode == 1
+    assert "config.json is missing" in result.stderr.splitlines()[-1]

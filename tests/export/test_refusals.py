@@ -1,0 +1,237 @@
+"""What cannot become a bundle is refused in one line that names the fault, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bertexport.errors import ExportError
+from bertserve.bundle import BundleError
+from checkpoints import read_tensors, write_checkpoint, write_tensors
+
+from .conftest import Export
+
+pytestmark = pytest.mark.export
+
+
+def edit_config(**changes: object) -> Callable[[Path], None]:
+    def damage(checkpoint: Path) -> None:
+        path = checkpoint / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}), encoding="utf-8")
+
+    return damage
+
+
+def edit_tensor(name: str, edit: Callable[[np.ndarray], np.ndarray | None]) -> Callable[[Path], None]:
+    def damage(checkpoint: Path) -> None:
+        tensors = read_tensors(checkpoint)
+        edited = edit(tensors.pop(name))
+        write_tensors(checkpoint, tensors if edited is None else {**tensors, name: edited})
+
+    return damage
+
+
+def put_nan(tensor: np.ndarray) -> np.ndarray:
+    tensor = tensor.copy()
+    tensor.flat[3] = np.nan
+    return tensor
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda checkpoint: (checkpoint / name).unlink()
+
+
+def overwrite(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda checkpoint: (checkpoint / name).write_bytes(content)
+
+
+def cut_in_half(name: str) -> Callable[[Path], object]:
+    return lambda checkpoint: (checkpoint / name).write_bytes(
+        (checkpoint / name).read_bytes()[: (checkpoint / name).stat().st_size // 2]
+    )
+
+
+def shuffle_modules(checkpoint: Path) -> None:
+    modules = [
+        {"path": "", "type": "sentence_transformers.models.Transformer"},
+        {"path": "2_Dense", "type": "sentence_transformers.models.Dense"},
+    ]
+    (checkpoint / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+
+
+def duplicate_names(checkpoint: Path) -> None:
+    tensors = read_tensors(checkpoint)
+    tensors["bert.embeddings.LayerNorm.gamma"] = tensors["bert.embeddings.LayerNorm.weight"]
+    write_tensors(checkpoint, tensors)
+
+
+QUERY = "bert.encoder.layer.1.attention.self.query.weight"
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another family": (edit_config(model_type="gpt2"), "family is 'gpt2' .*supported: .*bert"),
+    "no config.json": (remove("config.json"), "config.json is missing"),
+    "config.json is no JSON": (overwrite("config.json", b"{,"), "config.json cannot be read as JSON"),
+    "config.json is a list": (overwrite("config.json", b"[]"), "config.json holds no JSON object"),
+    "no weights": (remove("model.safetensors"), "holds no weights; looked for model.safetensors"),
+    "half of the weights": (cut_in_half("model.safetensors"), "model.safetensors is not a whole safetensors file"),
+    "no tokenizer": (remove("tokenizer.json"), "holds no tokenizer; looked for tokenizer.json and vocab.txt"),
+    "tokenizer is no tokenizer": (overwrite("tokenizer.json", b"{}"), "tokenizer.json is not a tokenizer"),
+    "a tensor missing": (edit_tensor(QUERY, lambda _: None), r"lacks tensors: encoder\.layer\.1.*query\.weight"),
+    "a head's tensor missing": (
+        edit_tensor("cls.predictions.transform.dense.bias", lambda _: None),
+        "lacks tensors: cls.predictions.transform.dense.bias",
+    ),
+    "NaN": (edit_tensor(QUERY, put_nan), r"encoder\.layer\.1.*query\.weight holds NaN or infinite"),
+    "infinity": (edit_tensor(QUERY, lambda t: t + np.float32(np.inf)), "holds NaN or infinite"),
+    "another shape": (
+        edit_tensor(QUERY, lambda t: t[:-1]),
+        r"query\.weight is \[31, 32\], by config.json .*\[32, 32\]",
+    ),
+    "more layers than tensors": (edit_config(num_hidden_layers=3), r"lacks tensors: encoder\.layer\.2.* and \d+ more"),
+    "no size": (edit_config(hidden_size=None), "hidden_size is None"),
+    "heads that do not divide": (edit_config(num_attention_heads=5), "no multiple of num_attention_heads 5"),
+    "unknown activation": (edit_config(hidden_act="mish"), "hidden_act 'mish'; supported: gelu"),
+    "relative positions": (edit_config(position_embedding_type="relative_key"), "position_embedding_type"),
+    "a decoder": (edit_config(is_decoder=True), "the model is a decoder"),
+    "two names for a tensor": (duplicate_names, "under two names"),
+    "a module that is not served": (shuffle_modules, "module Dense cannot be served"),
+}
+
+CLASSIFIER_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "too few labels": (edit_config(id2label={"0": "only"}), "id2label has labels 0, the classifier 2 outputs"),
+    "labels numbered from one": (edit_config(id2label={"1": "a", "2": "b"}), "number them 0 to 1"),
+    "unknown problem": (edit_config(problem_type="ranking"), "problem_type 'ranking'"),
+    "no pooler bias": (edit_tensor("bert.pooler.dense.bias", lambda _: None), "lacks tensors: pooler.dense.bias"),
+}
+
+
+def assert_refused(export: Export, checkpoint: Path, tmp_path: Path, message: str) -> None:
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(ExportError, match=message) as caught:
+        export(checkpoint)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_checkpoint_is_refused(
+    damage: Callable[[Path], object], message: str, tmp_path: Path, export: Export
+) -> None:
+    """The line says what is wrong and where, and no file or folder remains."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    damage(checkpoint)
+    assert_refused(export, checkpoint, tmp_path, message)
+
+
+@pytest.mark.parametrize(("damage", "message"), CLASSIFIER_DAMAGES.values(), ids=CLASSIFIER_DAMAGES.keys())
+def test_a_damaged_classifier_is_refused(
+    damage: Callable[[Path], object], message: str, tmp_path: Path, export: Export
+) -> None:
+    """Labels that do not fit the head are a fault, not a detail."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", heads=["sequence_classification"])
+    damage(checkpoint)
+    assert_refused(export, checkpoint, tmp_path, message)
+
+
+def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, export: Export) -> None:
+    """Nothing but tensors is ever unpickled."""
+    trace = tmp_path / "was-run"
+
+    class Malicious:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.system, (f"touch {trace}",)
+
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", form="pickle")
+    torch.save({"weight": Malicious()}, checkpoint / "pytorch_model.bin")
+    assert_refused(export, checkpoint, tmp_path, "cannot be read as plain tensors")
+    with (checkpoint / "pytorch_model.bin").open("wb") as file:
+        pickle.dump(Malicious(), file)
+    assert_refused(export, checkpoint, tmp_path, "cannot be read as plain tensors")
+    assert not trace.exists()
+
+
+def test_a_missing_shard_is_refused(tmp_path: Path, export: Export) -> None:
+    """The index names a file that is not there."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", form="shards")
+    (checkpoint / "model-00002-of-00002.safetensors").unlink()
+    assert_refused(export, checkpoint, tmp_path, "weight files missing: model-00002-of-00002.safetensors")
+
+
+def test_a_shard_outside_of_the_folder_is_refused(tmp_path: Path, export: Export) -> None:
+    """An index cannot make the exporter read files elsewhere."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", form="shards")
+    index = {"weight_map": {"embeddings": "../elsewhere.safetensors"}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert_refused(export, checkpoint, tmp_path, "names no weight files beside it")
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, export: Export) -> None:
+    """Its ids would fall outside of the word table."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", vocab_size=300)
+    other = write_checkpoint(tmp_path / "other")
+    (checkpoint / "tokenizer.json").write_bytes((other / "tokenizer.json").read_bytes())
+    assert_refused(export, checkpoint, tmp_path, "they do not belong together")
+
+
+def test_an_existing_target_is_kept(tmp_path: Path, export: Export) -> None:
+    """Without --force nothing is replaced."""
+    bundle = export(write_checkpoint(tmp_path / "checkpoint"))
+    with pytest.raises(BundleError, match="already exists; choose another directory or pass --force"):
+        export(write_checkpoint(tmp_path / "other", seed=1))
+    assert export(tmp_path / "checkpoint", tmp_path / "again").manifest.bundle_id == bundle.manifest.bundle_id
+
+
+def test_a_failed_replacement_keeps_the_old_bundle(tmp_path: Path, export: Export) -> None:
+    """--force replaces a bundle only by one that is complete."""
+    bundle = export(write_checkpoint(tmp_path / "checkpoint"))
+    (tmp_path / "checkpoint" / "model.safetensors").unlink()
+    with pytest.raises(ExportError, match="holds no weights"):
+        export(tmp_path / "checkpoint", force=True)
+    assert (bundle.path / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("./no/such/directory", "no such directory, and not the form of a hub id"),
+        ("..", "config.json is missing"),
+        ("a/b/c", "no such directory"),
+    ],
+)
+def test_a_model_that_is_nowhere_is_refused(
+    model: str, message: str, tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a directory nor the form of a hub id."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert_refused(export, Path(model) if model == ".." else model, tmp_path, message)  # type: ignore[arg-type]
+
+
+def test_a_file_in_place_of_a_directory_is_refused(tmp_path: Path, export: Export) -> None:
+    """The line asks for the directory around it."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    assert_refused(export, checkpoint / "model.safetensors", tmp_path, "is a file; give the directory")
+
+
+def test_a_revision_of_a_directory_is_refused(tmp_path: Path, export: Export) -> None:
+    """Only the hub has revisions."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    with pytest.raises(ExportError, match="leave out --revision"):
+        export(checkpoint, revision="main")
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"\n \n", "holds no text"), (b"\xff\xfe", "cannot be read")])
+def test_a_verification_file_without_text_is_refused(
+    content: bytes, message: str, tmp_path: Path, export: Export
+) -> None:
+    """Nothing would be verified."""
+    checkpoint, texts = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "texts.txt"
+    texts.write_bytes(content)
+    with pytest.raises(ExportError, match=message):
+        export(checkpoint, verify=texts)

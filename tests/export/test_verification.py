@@ -1,0 +1,133 @@
+"""Figures and gates: agreement passes, the smallest real difference is seen, and undecided cases do not count."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bertexport.architecture import read_architecture, select_weights
+from bertexport.checkpoint import read_checkpoint
+from bertexport.inputs import make_items, read_texts
+from bertexport.reference import choose_classes, load_reference
+from bertexport.verification import Outputs, judge, run_both
+from bertserve.bundle import Head
+from bertserve.engine.session import Engine
+from bertserve.tokenizer import Text, Tokenizer
+
+pytestmark = pytest.mark.export
+
+CLASSES: dict[tuple[Head, ...], list[str]] = {
+    (Head.EMBEDDING,): ["BertModel"],
+    (Head.EMBEDDING, Head.POOLER): ["BertModel"],
+    (Head.EMBEDDING, Head.MASKED_LM): ["BertForMaskedLM"],
+    (Head.EMBEDDING, Head.POOLER, Head.MASKED_LM): ["BertForMaskedLM", "BertModel"],
+    (Head.EMBEDDING, Head.POOLER, Head.MASKED_LM, Head.NEXT_SENTENCE): ["BertForPreTraining"],
+    (Head.EMBEDDING, Head.POOLER, Head.NEXT_SENTENCE): ["BertForNextSentencePrediction"],
+    tuple(Head): ["BertForPreTraining", "BertForSequenceClassification"],
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(full_export: tuple[Path, object], full_engine: Engine) -> list[Outputs]:
+    """What both sides give for three texts, a pair with two masks among them."""
+    checkpoint = read_checkpoint(full_export[0].parent / "checkpoint")
+    architecture = read_architecture(checkpoint)
+    reference = load_reference(checkpoint.directory, select_weights(checkpoint, architecture), architecture.heads)
+    texts = [
+        Text(text="calculus is a [MASK] of math", text_pair="it [MASK] developed by newton and leibniz"),
+        Text(text="the cat sat on the mat", text_pair=""),
+        Text(text="yes"),
+    ]
+    tokenizer = Tokenizer(full_engine.bundle.tokenizer_path, full_engine.bundle.model)
+    return run_both(full_engine, reference, make_items(tokenizer, texts, architecture), lambda: None)
+
+
+def shift(outputs: Outputs, name: str, by: float) -> Outputs:
+    """The bundle's output moved by `by` in its first value."""
+    values = getattr(outputs.actual, name).copy()
+    values.flat[0] += by
+    return replace(outputs, actual=replace(outputs.actual, **{name: values}))
+
+
+def test_equal_outputs_pass_every_gate(outputs: list[Outputs]) -> None:
+    """All figures of all heads are there, and none fails."""
+    verdict = judge(outputs, "fp32")
+    assert verdict.failures == ()
+    assert len(verdict.gates) == 6
+    assert verdict.figures["verified_inputs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("output", "figure"),
+    [
+        ("pooled", "pooler_max_relative_difference"),
+        ("mask_top_log_probabilities", "masked_lm_max_relative_difference"),
+        ("target_log_probabilities", "masked_lm_max_relative_difference"),
+        ("next_sentence_logits", "next_sentence_max_relative_difference"),
+        ("class_logits", "classification_max_relative_difference"),
+    ],
+)
+@pytest.mark.parametrize("by", [0.01, np.nan], ids=["one percent", "NaN"])
+def test_one_wrong_value_in_one_output_fails(output: str, figure: str, by: float, outputs: list[Outputs]) -> None:
+    """The gate of that output is missed, and the failure names it."""
+    failures = judge([shift(outputs[0], output, by), *outputs[1:]], "fp32").failures
+    assert [failure.split()[0] for failure in failures] == [figure]
+
+
+def test_one_wrong_value_in_any_layer_fails(outputs: list[Outputs]) -> None:
+    """Hidden states of every layer are judged, by distance and by cosine."""
+    layers = {layer: values.copy() for layer, values in outputs[0].actual.layers.items()}
+    layers[1][2, 3] += 1
+    wrong = replace(outputs[0], actual=replace(outputs[0].actual, layers=layers))
+    failures = judge([wrong, *outputs[1:]], "fp32").failures
+    assert [failure.split()[0] for failure in failures] == ["hidden_max_relative_difference", "token_cosine_min"]
+
+
+def decide(outputs: Outputs, actual: tuple[float, float], expected: tuple[float, float]) -> Outputs:
+    """The same input with these next-sentence logits on either side."""
+    return replace(
+        outputs,
+        actual=replace(outputs.actual, next_sentence_logits=np.array(actual, dtype=np.float32)),
+        expected=replace(outputs.expected, next_sentence_logits=np.array(expected, dtype=np.float32)),
+    )
+
+
+def test_a_decision_counts_only_where_pytorch_is_decided(outputs: list[Outputs]) -> None:
+    """Of two nearly equal logits either may win: the case is left out, and its share is a figure."""
+    undecided, decided = decide(outputs[0], (0.0, 0.02), (0.02, 0.0)), decide(outputs[1], (2.0, 1.0), (2.0, 1.0))
+    figures = judge([undecided, decided], "fp32").figures
+    assert (figures["next_sentence_agreement"], figures["next_sentence_undecided_share"]) == (1.0, 0.5)
+
+
+def test_a_decided_disagreement_counts(outputs: list[Outputs]) -> None:
+    """One of two verdicts turned around is an agreement of one half."""
+    turned, kept = decide(outputs[0], (0.0, 2.0), (2.0, 0.0)), decide(outputs[1], (2.0, 1.0), (2.0, 1.0))
+    assert judge([turned, kept], "fp32").figures["next_sentence_agreement"] == 0.5
+
+
+@pytest.mark.parametrize(("heads", "names"), CLASSES.items(), ids=[" ".join(names) for names in CLASSES.values()])
+def test_the_reference_has_all_heads(heads: tuple[Head, ...], names: list[str]) -> None:
+    """Whatever the checkpoint calls itself, the classes chosen have every head found, in as few as can be."""
+    assert [name for _, name in choose_classes("bert", heads)] == names
+
+
+def test_built_in_texts_are_of_many_kinds() -> None:
+    """Single texts and pairs, with and without masks, from one word to hundreds."""
+    texts = read_texts(None)
+    words = [len(f"{text.text} {text.text_pair or ''}".split()) for text in texts]
+    assert (min(words), max(words)) == (1, 340)
+    assert any("[MASK]" not in text.text for text in texts)
+    assert any("[MASK]" in text.text and text.text_pair is None for text in texts)
+    assert sum(text.text_pair is not None for text in texts) > 40
+
+
+def test_a_file_of_texts_may_hold_pairs(tmp_path: Path) -> None:
+    """A tab parts the texts of a pair; every seventh word becomes a mask where the line has none of its own."""
+    path = tmp_path / "texts.tsv"
+    path.write_text("a b c d e f g h\n\nis [MASK] it\tyes\n", encoding="utf-8")
+    assert read_texts(path) == [
+        Text(text="[MASK] b c d e f g [MASK]"),
+        Text(text="is [MASK] it", text_pair="yes"),
+    ]
