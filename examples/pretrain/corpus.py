@@ -21,6 +21,8 @@ SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+(?=[\"'“‘(\[]?[A-Z0-
 # Splitting after these would cut names and abbreviations in two.
 NOT_AN_END = re.compile(r"(?:\b[A-Z]|\b(?:Mr|Mrs|Ms|Dr|St|Jr|Sr|vs|c|ca|No|Vol|e\.g|i\.e|etc))\.$")
 
+HELD_OUT_EVERY = 200  # every 200th article is kept for evaluation
+
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
@@ -47,8 +49,8 @@ class Corpus:
 
 def read_articles(path: Path) -> Iterator[list[str]]:
     """Articles as lists of paragraphs."""
-    opened = lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else open(path, encoding="utf-8")
-    with opened as lines:
+    open_text = lzma.open if path.suffix == ".xz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:
         paragraphs: list[str] = []
         for line in lines:
             if line.strip():
@@ -58,6 +60,15 @@ def read_articles(path: Path) -> Iterator[list[str]]:
                 paragraphs = []
         if paragraphs:
             yield paragraphs
+
+
+def training_articles(path: Path) -> Iterator[list[str]]:
+    return (article for index, article in enumerate(read_articles(path)) if index % HELD_OUT_EVERY)
+
+
+def held_out_articles(path: Path) -> Iterator[list[str]]:
+    """Those that training leaves out."""
+    return (article for index, article in enumerate(read_articles(path)) if index % HELD_OUT_EVERY == 0)
 
 
 def read_wikitext(path: Path) -> Iterator[list[str]]:
@@ -101,7 +112,9 @@ def tokenize_articles(articles: Iterable[list[str]], tokenizer: Tokenizer) -> Co
     while chunk := list(islice(remaining, 100)):
         split = [[s for paragraph in article for s in split_sentences(paragraph)] for article in chunk]
         article_lengths += [len(sentences) for sentences in split]
-        for encoding in tokenizer.encode_batch_fast([s for article in split for s in article], add_special_tokens=False):
+        for encoding in tokenizer.encode_batch_fast(
+            [s for article in split for s in article], add_special_tokens=False
+        ):
             tokens.append(np.array(encoding.ids, dtype=np.uint16))
             sentence_lengths.append(len(encoding.ids))
     return Corpus(

@@ -19,14 +19,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from corpus import Corpus, load_corpus, read_articles, save_corpus, tokenize_articles
+from corpus import Corpus, load_corpus, save_corpus, tokenize_articles, training_articles
 from pairs import NOT_MASKED, Batch, SpecialTokens, draw_batches
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from transformers import BertConfig, BertForPreTraining
 from vocabulary import load_vocabulary, special_tokens, train_vocabulary
 
-HELD_OUT_EVERY = 200  # every 200th article is kept for evaluation
 SAVE_EVERY_SECONDS = 300
 LOG_EVERY_STEPS = 50
 
@@ -41,7 +40,7 @@ class Losses:
     next_sentence_accuracy: torch.Tensor
 
     def as_dict(self) -> dict[str, float]:
-        return {name: float(getattr(self, name)) for name in self.__slots__}
+        return {name: getattr(self, name).item() for name in self.__slots__}
 
 
 @dataclass(slots=True)
@@ -74,7 +73,9 @@ class Run:
 
 def compute_losses(model: BertForPreTraining, batch: Batch) -> Losses:
     """The vocabulary-wide layer runs on the rows of asked tokens alone: on 15 % of the rows, at 15 % of its cost."""
-    tensors = {name: torch.from_numpy(getattr(batch, name)) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    tensors = {
+        name: torch.from_numpy(getattr(batch, name)) for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
     encoded = model.bert(**tensors)
     labels = torch.from_numpy(batch.labels)
     asked = labels != NOT_MASKED
@@ -110,7 +111,7 @@ def train_step(run: Run, batch: Batch, rate: float) -> Losses:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     losses = compute_losses(run.model, batch)
-    (losses.masked_lm + losses.next_sentence).backward()
+    (losses.masked_lm + losses.next_sentence).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
@@ -123,8 +124,13 @@ def train(run: Run, batches: Iterator[Batch], budget_seconds: float, peak_rate: 
     """Train until the time is used up; the learning rate follows the time, so that any machine ends at its best."""
     recent: list[dict[str, float]] = []
     saved_at = run.seconds
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeRemainingColumn())
-    with Progress(*columns) as progress, open(directory / "log.jsonl", "a", encoding="utf-8") as log:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as progress, (directory / "log.jsonl").open("a", encoding="utf-8") as log:
         bar = progress.add_task("pretraining", total=budget_seconds, figures="")
         while run.seconds < budget_seconds:
             started = time.monotonic()
@@ -153,15 +159,14 @@ def describe(run: Run, means: dict[str, float]) -> str:
 def prepare(text: Path, directory: Path, vocabulary_size: int, max_tokens: int) -> tuple[Corpus, SpecialTokens]:
     """The vocabulary and the tokenized training articles, made once and kept in `directory`."""
     checkpoint, tokens = directory / "checkpoint", directory / "tokens"
-    training = lambda: (a for i, a in enumerate(read_articles(text)) if i % HELD_OUT_EVERY)  # noqa: E731
     if not (checkpoint / "tokenizer.json").exists():
         print("training the vocabulary …")
-        lines = (paragraph for article in training() for paragraph in article)
+        lines = (paragraph for article in training_articles(text) for paragraph in article)
         train_vocabulary(lines, vocabulary_size, checkpoint, max_tokens)
     tokenizer = load_vocabulary(checkpoint)
     if not (tokens / "tokens.npy").exists():
         print("tokenizing …")
-        save_corpus(tokenize_articles(training(), tokenizer), tokens)
+        save_corpus(tokenize_articles(training_articles(text), tokenizer), tokens)
     return load_corpus(tokens), special_tokens(tokenizer)
 
 
@@ -176,13 +181,30 @@ def make_model(options: argparse.Namespace, vocabulary_size: int) -> BertForPreT
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
     )
-    return BertForPreTraining(config)
+    model = BertForPreTraining(config)
+    start_positions_as_waves(model.bert.embeddings.position_embeddings.weight)
+    return model
+
+
+@torch.no_grad()
+def start_positions_as_waves(table: torch.Tensor) -> None:
+    """Fill a position table [positions, hidden] with the sines and cosines of Vaswani et al. 2017 (arXiv:1706.03762).
+
+    They are only where learning starts. In a random table, "the token to my left" has to be learned anew for every
+    position; in waves, it is one rotation for all of them. A small budget has no time for the former: it stalls at
+    word frequencies. Scaled to the size that random values would have.
+    """
+    size = table.std()
+    positions = torch.arange(table.shape[0])[:, None]
+    angles = positions / 10_000 ** (torch.arange(0, table.shape[1], 2) / table.shape[1])
+    table[:, 0::2], table[:, 1::2] = torch.sin(angles), torch.cos(angles)
+    table *= size / table.square().mean().sqrt()
 
 
 def save_checkpoint(model: BertForPreTraining, directory: Path) -> None:
     """In half precision, with BERT's usual dropout in its config, for whoever fine-tunes it."""
     model.config.hidden_dropout_prob = model.config.attention_probs_dropout_prob = 0.1
-    model.half().save_pretrained(directory)
+    model.half().save_pretrained(directory)  # type: ignore[no-untyped-call]
 
 
 def parse_options() -> argparse.Namespace:
@@ -191,11 +213,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
     parser.add_argument("--minutes", type=float, default=120, help="training time, kept across resumptions")
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--hidden", type=int, default=256, help="a multiple of 64, the size of an attention head")
+    parser.add_argument("--hidden", type=int, default=192, help="a multiple of 64, the size of an attention head")
     parser.add_argument("--vocabulary", type=int, default=8192, metavar="SIZE")
     parser.add_argument("--max-tokens", type=int, default=512)
-    parser.add_argument("--batch-tokens", type=int, default=4096)
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="at its peak")
+    parser.add_argument("--batch-tokens", type=int, default=2048)
+    parser.add_argument("--learning-rate", type=float, default=7e-4, help="at its peak")
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=20)
     return parser.parse_args()
@@ -212,8 +234,11 @@ def main() -> None:
     if (options.output / "run.pt").exists():
         run.resume(options.output / "run.pt", options.seed)
         print(f"resuming at step {run.step}")
-    batches = draw_batches(corpus, special, options.batch_tokens, run.batches_rng)
-    train(run, batches, options.minutes * 60, options.learning_rate, options.output)
+    budget_seconds = options.minutes * 60
+    batches = draw_batches(
+        corpus, special, options.batch_tokens, run.batches_rng, progress=lambda: run.seconds / budget_seconds
+    )
+    train(run, batches, budget_seconds, options.learning_rate, options.output)
     run.save(options.output / "run.pt")
     save_checkpoint(model, options.output / "checkpoint")
 

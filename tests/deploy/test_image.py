@@ -1,10 +1,11 @@
-"""The image, built from the Dockerfile and run as the manifests run it, with buildah and podman: no daemon, no registry.
+"""The image, built from the Dockerfile and run as the manifests run it, by buildah and podman: no daemon, no registry.
 
-Storage lies in the cache folder, so that a second run takes seconds. Skips, with the reason, where it cannot run at all.
+Storage lies in the cache folder, so that a second run is quick. Skips, with the reason, where it cannot run at all.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from bertapi.client import BertClient
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
@@ -26,7 +28,7 @@ STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bert
 BASE_IMAGE = "localhost/bertserve-base:bookworm"
 IMAGE = "localhost/bertserve:test"
 
-PROGRAMS = ["buildah", "podman", "runc", "debootstrap"]
+PROGRAMS = ["buildah", "podman", "runc", "debootstrap", "catatonit"]
 
 # What the Deployment's security context asks of a container.
 RESTRICTED = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
@@ -83,8 +85,9 @@ def base() -> str:
 @pytest.fixture(scope="module")
 def image(base: str) -> str:
     """The project's image, in the format that keeps the health check."""
-    options = ["--isolation=chroot", "--format=docker", "--pull-never", "--layers", f"--build-arg=BASE_IMAGE={base}"]
+    options = ["--isolation=chroot", "--format=docker", "--pull-never", f"--build-arg=BASE_IMAGE={base}"]
     engine("buildah", "bud", *options, f"--tag={IMAGE}", ROOT)
+    engine("podman", "image", "prune", "--force")
     return IMAGE
 
 
@@ -129,7 +132,7 @@ def test_the_image_says_how_it_is_run(image: str) -> None:
     assert config["User"] == "10001:10001"
     assert config["Entrypoint"] == ["bertserve"]
     assert set(config["ExposedPorts"]) == {"50051/tcp", "9090/tcp"}
-    assert inspected["HealthCheck"]["Test"][0] == "CMD"
+    assert inspected["Healthcheck"]["Test"][0] == "CMD"
 
 
 @pytest.mark.parametrize("module", ABSENT)
@@ -142,16 +145,12 @@ def test_the_image_lacks(image: str, module: str) -> None:
 @pytest.mark.parametrize("program", ["gcc", "make", "git"])
 def test_the_image_has_no_build_tool(image: str, program: str) -> None:
     """No compiler and no tool of the developer."""
-    command = [
-        "--entrypoint=python",
-        image,
-        "-c",
-        f"import shutil, sys; sys.exit(shutil.which({program!r}) is not None)",
-    ]
-    engine("podman", "run", "--rm", "--network=none", *command)
+    code = f"import shutil, sys; sys.exit(shutil.which({program!r}) is not None)"
+    engine("podman", "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", code)
 
 
-def test_the_container_answers(server: str, port: int) -> None:
+@pytest.mark.usefixtures("server")
+def test_the_container_answers(port: int) -> None:
     """Under a read-only root, without capabilities, the demo model fills a mask for a client outside."""
     with BertClient(f"127.0.0.1:{port}") as client:
         (filled,) = client.fill_mask("The [MASK] sat on the mat")
@@ -161,7 +160,7 @@ def test_the_container_answers(server: str, port: int) -> None:
 def test_the_health_check_tells_serving_from_silence(server: str) -> None:
     """The image's own health command succeeds on the server, and fails where nothing listens."""
     (inspected,) = json.loads(engine("podman", "inspect", "--type=image", IMAGE).stdout)
-    command = inspected["HealthCheck"]["Test"][1:]
+    command = inspected["Healthcheck"]["Test"][1:]
     engine("podman", "exec", server, *command)
     assert engine("podman", "exec", "--env=BERTSERVE_PORT=1", server, *command, check=False).returncode == 1
 
@@ -195,3 +194,19 @@ def test_a_quota_sets_the_lanes(image: str, port: int) -> None:
         assert '"lanes": 1' in log.stderr
     finally:
         engine("podman", "rm", "--force", "--time=0", name, check=False)
+
+
+def test_the_deployment_runs(image: str, resources: dict[str, Any], tmp_path: Path) -> None:
+    """Podman starts the Deployment of the base as it stands, but for the image's name, and its health check passes."""
+    deployment = copy.deepcopy(resources["Deployment"])
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container |= {"image": image, "imagePullPolicy": "Never"}
+    manifest = tmp_path / "deployment.yaml"
+    manifest.write_text(yaml.safe_dump(deployment))
+    name = "bertserve-pod-0-bertserve"
+    try:
+        engine("podman", "play", "kube", manifest)
+        wait_until_ready(name, 50051)
+        engine("podman", "exec", name, "python", "/opt/bertserve/healthcheck.py")
+    finally:
+        engine("podman", "play", "kube", "--down", manifest, check=False)

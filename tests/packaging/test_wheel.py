@@ -22,6 +22,7 @@ CARRIED = [
     "bertserve/demo/manifest.json",
     "bertserve/demo/model.onnx",
     "bertserve/demo/tokenizer.json",
+    "bertserve/demo/golden.npz",
 ]
 
 
