@@ -1,0 +1,112 @@
+# Needs make, bash and Python 3.11 or newer with its venv module; pip brings the rest into .venv* in this folder.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.PHONY: help run test test-quick test-server test-system image-test check lint types proto proto-check sizes demo-model image clean
+
+# What a call may set: make test T=tests/deploy, make run ARGS="--port 50052", make image BUILD="podman build --format docker".
+T ?= tests
+ARGS ?=
+BUILD ?= docker build
+# Flags of pip for torch alone. PyPI's torch for Linux carries CUDA; an index of CPU wheels, named here, spares gigabytes.
+TORCH_FLAGS ?=
+PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+PYTEST = bin/python -m pytest
+SAMPLE = analyze "calculus is a [MASK] of math ||| it [MASK] developed by newton and leibniz"
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+run: .venv-serve/installed ## Serve the demo model and print a sample call (ARGS="--port 50052 …")
+	@exec .venv-serve/bin/bertserve $(ARGS) > >(trap '' INT; while IFS= read -r line; do \
+	  echo "$$line"; read -r word _ target _ <<< "$$line"; \
+	  if [ "$$word" = ready: ]; then \
+	    printf 'In a second terminal:\n\n  %q/.venv-serve/bin/bertcall %s --target %s\n\n' "$$PWD" '$(SAMPLE)' "$$target"; \
+	  fi; done)
+
+test: .venv/installed ## Run every test that needs no more than pip (T=tests/deploy narrows)
+	.venv/$(PYTEST) -m "not system" $(T)
+
+test-quick: .venv/installed ## The same, without the slow ones
+	.venv/$(PYTEST) -m "not system and not slow" $(T)
+
+test-server: .venv-server/installed ## The server's tests, where torch, transformers and onnx are missing
+	@for name in torch transformers onnx; do \
+	  if .venv-server/bin/python -c "import $$name" 2>/dev/null; then echo "$$name must not be in .venv-server" >&2; exit 1; fi; done
+	.venv-server/$(PYTEST) -m "not export and not system" --ignore tests/export $(T)
+
+test-system: .venv/installed ## Tests with containers and foreign clients; says what it skips
+	.venv/$(PYTEST) -m system -rs $(T)
+
+image-test: ## Build the image and run it, with buildah and podman
+	$(MAKE) test-system T=tests/deploy
+
+check: lint types proto-check sizes test ## All that must hold before a commit
+
+lint: .venv/installed ## Style, format, and the API's rules
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/buf lint
+
+types: .venv/installed ## Types, strictly
+	.venv/bin/mypy
+
+GENERATE = PATH="$$PWD/.venv/bin:$$PATH" .venv/bin/python -m grpc_tools.protoc -Iproto bertapi/v1/bert_service.proto
+OUTPUTS = $(foreach kind,python grpc_python mypy mypy_grpc,--$(kind)_out=$(1))
+
+proto: .venv/installed ## Generate the messages and stubs anew
+	$(GENERATE) $(call OUTPUTS,proto)
+
+proto-check: .venv/installed ## Is the generated code what the .proto says?
+	@fresh=$$(mktemp -d); trap 'rm -r "$$fresh"' EXIT; $(GENERATE) $(call OUTPUTS,"$$fresh"); \
+	diff -ru -x '*.proto' -x __init__.py -x __pycache__ proto/bertapi/v1 "$$fresh/bertapi/v1" || \
+	{ echo "The generated code is stale: run make proto" >&2; exit 1; }
+
+sizes: .venv/installed ## The three longest files and functions
+	@.venv/bin/python .ci/longest.py
+
+demo-model: .venv/installed ## Rebuild the demo bundle from its checkpoint
+	.venv/bin/bertexport examples/pretrain/checkpoint -o service/bertserve/demo --force
+
+image: ## Build the container image (BUILD="podman build --format docker")
+	$(BUILD) -t bertserve:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
+
+clean: ## Remove the environments and all caches
+	rm -rf .venv .venv-serve .venv-server .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment is made anew when what it is made from changes; its stamp is written last, so a broken one is never used.
+.venv-serve/installed: pyproject.toml constraints.txt
+	$(call create,.venv-serve,the server alone)
+	$(call install,.venv-serve,-e .)
+	@touch $@
+
+.venv-server/installed: pyproject.toml constraints.txt
+	$(call create,.venv-server,the server and the test tools)
+	$(call install,.venv-server,-e '.[dev]')
+	@touch $@
+
+.venv/installed: pyproject.toml constraints.txt
+	$(call create,.venv,everything$(comma) torch included: this takes minutes)
+	$(call install,.venv,$(TORCH_FLAGS) torch)
+	$(call install,.venv,-e '.[export$(comma)dev]')
+	@touch $@
+
+comma := ,
+define create
+@test -n "$(PYTHON)" || { echo "bertserve needs Python 3.11 or newer: install it, or name one with PYTHON=…" >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	{ echo "$(PYTHON) cannot make a virtual environment: sudo apt-get install $(notdir $(PYTHON))-venv" >&2; exit 1; }
+@echo "Setting up $(1): $(2)" >&2
+@$(PYTHON) -m venv --clear $(1)
+endef
+# By environment, as that pins what builds the package too: the first name for older pips, the second for newer ones.
+define install
+@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(2)
+endef
