@@ -141,10 +141,11 @@ def draw_batches(
     corpus: Corpus,
     special: SpecialTokens,
     tokens_per_batch: int,
+    longest_tokens: int,
     rng: np.random.Generator,
     progress: Callable[[], float],
 ) -> Iterator[Batch]:
-    """Batches without end; progress tells how far training is, from 0 to 1.
+    """Batches without end, no text longer than the model takes; progress tells how far training is, from 0 to 1.
 
     Pairs are drawn eight batches at a time and sorted by length, so that little is padding.
     """
@@ -153,7 +154,7 @@ def draw_batches(
         _, length, single = mixture[rng.choice(len(mixture), p=[share for share, _, _ in mixture])]
         pairs, drawn = [], 0
         while drawn < 8 * tokens_per_batch:
-            pairs.append(draw_pair(corpus, length, rng, single))
+            pairs.append(draw_pair(corpus, min(length, longest_tokens), rng, single))
             drawn += pairs[-1].length
         batches = cut_by_tokens(sorted(pairs, key=lambda pair: pair.length), tokens_per_batch)
         for index in rng.permutation(len(batches)):

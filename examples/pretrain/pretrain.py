@@ -236,7 +236,12 @@ def main() -> None:
         print(f"resuming at step {run.step}")
     budget_seconds = options.minutes * 60
     batches = draw_batches(
-        corpus, special, options.batch_tokens, run.batches_rng, progress=lambda: run.seconds / budget_seconds
+        corpus,
+        special,
+        options.batch_tokens,
+        options.max_tokens,
+        run.batches_rng,
+        progress=lambda: run.seconds / budget_seconds,
     )
     train(run, batches, budget_seconds, options.learning_rate, options.output)
     run.save(options.output / "run.pt")

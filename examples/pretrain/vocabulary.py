@@ -16,7 +16,8 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 def train_vocabulary(lines: Iterable[str], size: int, directory: Path, max_tokens: int) -> Tokenizer:
     """Train on lines of text, and save the tokenizer in Hugging Face form.
 
-    Tokens are put in order: training leaves those of equal frequency in an order that differs from run to run.
+    Among equally frequent pieces `tokenizers` follows a hash table, whose order no seed governs: two trainings on the
+    same text can differ in a few entries. A checkpoint therefore carries its vocabulary along.
     """
     trained = BertWordPieceTokenizer(lowercase=True)
     trained.train_from_iterator(
@@ -27,9 +28,8 @@ def train_vocabulary(lines: Iterable[str], size: int, directory: Path, max_token
         special_tokens=[*SPECIAL_TOKENS],
         show_progress=False,
     )
-    tokens = [*SPECIAL_TOKENS, *sorted(trained.get_vocab().keys() - set(SPECIAL_TOKENS))]
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    trained.save_model(str(directory))
     tokenizer = BertTokenizer.from_pretrained(directory, do_lower_case=True, model_max_length=max_tokens)
     tokenizer.save_pretrained(directory)
     return load_vocabulary(directory)

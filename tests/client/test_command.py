@@ -278,4 +278,4 @@ def test_choice_of_outputs_follows_the_heads():
 
 
 def _model(*heads):
-    return read_model(pb.GetModelResponse(model=pb.Model(heads=heads, mask_token="<mask>")))  # noqa: S106 — a token, no secret
+    return read_model(pb.GetModelResponse(model=pb.Model(heads=heads, mask_token="<mask>")))

@@ -78,7 +78,7 @@ def test_calls_have_a_deadline(scripted_server):
 def test_token(scripted_server):
     """A token travels as a bearer token."""
     scripted_server.answers.append(OK)
-    with api.BertClient(scripted_server.target, token="secret") as client:  # noqa: S106 — a test
+    with api.BertClient(scripted_server.target, token="secret") as client:
         client.embed("a")
     assert scripted_server.arrivals[0].metadata["authorization"] == "Bearer secret"
 

@@ -21,9 +21,14 @@ def test_target_appears_once_the_block_ends_well(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_failure_leaves_nothing_behind(tmp_path: Path, error: type[BaseException]) -> None:
     """Neither the target, nor a temporary directory, nor the parents made for it."""
-    with pytest.raises(error), staged_directory(tmp_path / "some" / "bundle", replace=False) as staging:
-        (staging / "file").write_text("content", encoding="utf-8")
-        raise error
+
+    def write_half() -> None:
+        with staged_directory(tmp_path / "some" / "bundle", replace=False) as staging:
+            (staging / "file").write_text("content", encoding="utf-8")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
     assert list(tmp_path.iterdir()) == []
 
 
