@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 
@@ -10,6 +11,8 @@ from bertserve.bundle import BundleError
 from bertserve.logs import start_logs
 from bertserve.server import ServerError, open_server
 from bertserve.settings import Settings, SettingsError, read_settings
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> None:
@@ -19,6 +22,8 @@ def main() -> None:
     except SettingsError as error:
         sys.exit(_complain(str(error), code=2))
     start_logs(settings.log_level)
+    for number in STOP_SIGNALS:
+        signal.signal(number, _leave_at_once)
     try:
         asyncio.run(_serve(settings))
     except SettingsError as error:
@@ -29,13 +34,17 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     async with open_server(settings) as server:
+        for number in STOP_SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         print(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}", flush=True)  # noqa: T201
         await stop.wait()
         await server.drain()
+
+
+def _leave_at_once(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is signal's
+    """Before it is ready the server has accepted nothing, and loading cannot be interrupted otherwise."""
+    os._exit(128 + number)
 
 
 def _complain(message: str, code: int) -> int:

@@ -46,10 +46,12 @@ class Settings(BaseSettings):
     metrics_port: int = Field(
         9090, ge=0, le=65535, description="HTTP port of /metrics, /livez and /readyz; 0 picks a free one."
     )
-    lanes: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+    lanes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="Batches that run at the same time; auto: one per core of the CPU quota."
     )
-    lane_threads: int = Field(1, ge=1, description="Threads of one lane; lanes × threads should not exceed the cores.")
+    lane_threads: int = Field(
+        1, ge=1, le=1024, description="Threads of one lane; lanes × threads should not exceed the cores."
+    )
     batch_tokens: int = Field(
         256, ge=1, description="Tokens in a batch at most, save for one longer text; more delays short texts."
     )

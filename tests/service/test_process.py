@@ -187,6 +187,40 @@ def test_sigterm_with_nothing_under_way_exits_cleanly() -> None:
         assert server.process.stdout.read() == ""  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_before_ready_ends_the_process_at_once(number: signal.Signals) -> None:
+    """Nothing was accepted, so nothing is waited for; no traceback either."""
+    bundles = [f"model{index}={PRETRAINING}" for index in range(200)]
+    arguments = command("--port", "0", "--metrics-port", "0", *bundles)
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_signal_handler(process.pid, number)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (128 + number, "")
+    assert "Traceback" not in stderr
+
+
+def wait_for_signal_handler(pid: int, number: signal.Signals) -> None:
+    """Until the process catches the signal, as /proc tells."""
+    for _ in range(3000):
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        caught = int(next(line for line in status.splitlines() if line.startswith("SigCgt")).split()[1], 16)
+        # Python itself catches SIGINT from its start, so that SIGTERM tells for both.
+        if caught & (1 << (signal.SIGTERM - 1)):
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"{number} is not caught")
+
+
+def test_nothing_is_reported_to_the_runtimes_maker(tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry, on by default, keeps a database in the home directory: none is made."""
+    environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "CI": ""}
+    with running_server(PRETRAINING, environment=environment) as server:
+        assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in str(path)]
+        assert server.stop() == 0
+    assert not list(tmp_path.rglob("*.db"))
+
+
 def test_drain_answers_not_serving_then_serves_on_through_the_pause() -> None:
     """A health watch sees NOT_SERVING at once; calls are still answered; the open watch holds nothing up."""
     with running_server(PRETRAINING, "--drain-pause", "3") as server, grpc.insecure_channel(server.target) as channel:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.packing import PackedBatch, pack, unpack
+
+# Since 1.29 its Linux builds report every session to their maker, unless this is set before they are loaded.
+os.putenv("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
 
 # Into kernels that are slower than their parts: scalar loops in SkipLayerNormalization, extra passes in BiasGelu.
 SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusion", "EmbedLayerNormFusion"]
