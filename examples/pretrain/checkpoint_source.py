@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from questions import MASK, MaskedText, Token
+from pairs import NOT_MASKED, Pair, collate
+from questions import MASK, MaskedText, PassagePair, Token
 from sources import TOP, Guess
 from tokenizers import Encoding
 from transformers import BertForPreTraining
 from transformers.utils import logging
-from vocabulary import load_vocabulary
+from vocabulary import load_vocabulary, special_tokens
 
 TOKENS_PER_BATCH = 4096
+PADDED = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class IncompleteCheckpointError(Exception):
@@ -62,6 +64,22 @@ class CheckpointSource:
                 guesses[member] = [next(answered) for _ in questions[member].answers]
         return guesses
 
+    def fill_as_trained(self, pairs: Sequence[PassagePair], seed: int) -> tuple[list[list[Guess]], list[list[str]]]:
+        """Guesses and answers for tokens asked as training asks them: 15 % of single tokens, whatever word they are of,
+        80 % of these masked, 10 % swapped, 10 % shown. Texts cannot say that, so no server can be asked it."""
+        rng, special = np.random.default_rng(seed), special_tokens(self._tokenizer)
+        guesses, answers = [], []
+        for pair in pairs:
+            first, second = (
+                np.array([self._ids[token.text] for token in passage.tokens]) for passage in (pair.first, pair.second)
+            )
+            batch = collate([Pair(first, second, pair.is_next)], special, rng)
+            asked = torch.from_numpy(batch.labels) != NOT_MASKED
+            inputs = {name: torch.from_numpy(getattr(batch, name)) for name in PADDED}
+            answers.append([self._tokens[index] for index in batch.labels[asked.numpy()].tolist()])
+            guesses.append(self._guess(self._encode(inputs).last_hidden_state[asked], answers[-1]))
+        return guesses, answers
+
     def score_next(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         encodings = self._tokenizer.encode_batch(list(pairs))
         scores = np.zeros(len(pairs))
@@ -103,7 +121,7 @@ def cut_by_tokens(encodings: Sequence[Encoding]) -> Iterator[list[int]]:
 def pad(encodings: Sequence[Encoding]) -> dict[str, torch.Tensor]:
     """int64 [texts, longest] each. Padding is masked out of attention, so what id it has is of no consequence."""
     shape = (len(encodings), max(len(encoding) for encoding in encodings))
-    batch = {name: np.zeros(shape, dtype=np.int64) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    batch = {name: np.zeros(shape, dtype=np.int64) for name in PADDED}
     for row, encoding in enumerate(encodings):
         batch["input_ids"][row, : len(encoding)] = encoding.ids
         batch["token_type_ids"][row, : len(encoding)] = encoding.type_ids

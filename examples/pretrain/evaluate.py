@@ -18,11 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from corpus import held_out_articles, read_wikitext
-from figures import Figures, Sizes, draw_questions, measure
+from figures import Figures, Sizes, count_masked, draw_questions, measure
 from questions import NEVER_ASKED, EvaluationText, tokenize_text
 from rich.console import Console
 from rich.table import Table
-from sources import Model, Unigram
+from sources import AsksAsTrained, Model, Unigram
+
+AS_TRAINED = "masked as in training, runs"
 
 
 class TooFewArticlesError(Exception):
@@ -45,7 +47,14 @@ def evaluate(name: str, articles: list[list[str]], model: Model, sizes: Sizes, s
         raise TooFewArticlesError(f"{name}: {len(articles)} articles; a pair that is not consecutive takes two")
     text = tokenize_text(articles, model.tokenize)
     questions = draw_questions(text, sizes, seed, model.tokenize)
-    return Report(name, measure(model, questions), measure(baseline(text), questions), questions.discarded)
+    unigram = baseline(text)
+    report = Report(name, measure(model, questions), measure(unigram, questions), questions.discarded)
+    if isinstance(model, AsksAsTrained):
+        pairs = questions.next_sentence["runs"][: sizes.masked_pairs]
+        guesses, answers = model.fill_as_trained(pairs, seed)
+        report.model[AS_TRAINED] = count_masked(guesses, answers)
+        report.unigram[AS_TRAINED] = count_masked([unigram.guess(hidden) for hidden in answers], answers)
+    return report
 
 
 def baseline(text: EvaluationText) -> Unigram:

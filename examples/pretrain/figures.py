@@ -95,18 +95,19 @@ def measure(guesser: Guesser, questions: Questions) -> dict[str, Figures]:
     """All figures of one guesser, by name."""
     figures: dict[str, Figures] = {}
     for name, masked in questions.masked.items():
-        figures[f"masked {name}"] = count_masked(guesser.fill(masked), masked)
+        figures[f"masked {name}"] = count_masked(guesser.fill(masked), [question.answers for question in masked])
     for name, pairs in questions.next_sentence.items():
         figures[f"next sentence, {name}"] = count_next(guesser, pairs)
     figures["every token in turn"] = count_perplexity(guesser.fill(questions.sentences))
     return figures
 
 
-def count_masked(guesses: Sequence[Sequence[Guess]], questions: Sequence[MaskedText]) -> MaskedFigures:
+def count_masked(guesses: Sequence[Sequence[Guess]], answers: Sequence[Sequence[str]]) -> MaskedFigures:
+    """guesses, answers: per question, per mask."""
     answered = [
         (guess, answer)
-        for of_one, question in zip(guesses, questions, strict=True)
-        for guess, answer in zip(of_one, question.answers, strict=True)
+        for of_one, hidden in zip(guesses, answers, strict=True)
+        for guess, answer in zip(of_one, hidden, strict=True)
     ]
     return MaskedFigures(
         top_1=share(guess.top[0] == answer for guess, answer in answered),

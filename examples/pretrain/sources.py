@@ -9,9 +9,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from questions import MaskedText, Token
+from questions import MaskedText, PassagePair, Token
 
 TOP = 5
 
@@ -45,6 +45,15 @@ class Model(Guesser, Protocol):
         ...
 
 
+@runtime_checkable
+class AsksAsTrained(Protocol):
+    """A model that can be asked in token ids, as training asks, and not in texts alone."""
+
+    def fill_as_trained(self, pairs: Sequence[PassagePair], seed: int) -> tuple[list[list[Guess]], list[list[str]]]:
+        """Guesses and answers, per pair and asked token."""
+        ...
+
+
 class Unigram:
     """The best that can be done without reading: every mask gets the words that are frequent anywhere."""
 
@@ -55,7 +64,10 @@ class Unigram:
         self._total = self._counts.total() + len(self._counts) + 1
 
     def fill(self, questions: Sequence[MaskedText]) -> list[list[Guess]]:
-        return [[Guess(self._top, self._log_probability(answer)) for answer in q.answers] for q in questions]
+        return [self.guess(question.answers) for question in questions]
+
+    def guess(self, answers: Sequence[str]) -> list[Guess]:
+        return [Guess(self._top, self._log_probability(answer)) for answer in answers]
 
     def score_next(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         return [1.0] * len(pairs)

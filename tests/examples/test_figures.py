@@ -35,7 +35,7 @@ def test_unigram_figures() -> None:
     unigram = Unigram("aaaaaabbbbcccddef")
     # Add-one smoothing: 17 tokens seen, 6 kinds, one share for those never seen.
     probabilities = [7 / 24, 5 / 24, 2 / 24, 7 / 24, 1 / 24]
-    assert count_masked(unigram.fill(questions), questions) == MaskedFigures(
+    assert count_masked(unigram.fill(questions), [question.answers for question in questions]) == MaskedFigures(
         top_1=2 / 5,
         top_5=3 / 5,
         perplexity=pytest.approx(math.exp(-sum(map(math.log, probabilities)) / 5)),
