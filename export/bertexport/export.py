@@ -27,7 +27,6 @@ from bertserve.bundle import (
     bundle_identity,
     read_bundle,
     record_files,
-    staged_directory,
     write_manifest,
 )
 from bertserve.engine.golden import check_golden, write_golden
@@ -45,6 +44,7 @@ from bertexport.nodes import OPSET
 from bertexport.reference import load_reference
 from bertexport.report import Operators, Report, check_operators, count_operators, write_report
 from bertexport.sentence_files import SentenceFiles, read_sentence_files
+from bertexport.staging import staged_directory
 from bertexport.tokenizer_files import read_special_tokens, read_tokenizer
 from bertexport.verification import Outputs, Verdict, judge, run_both
 

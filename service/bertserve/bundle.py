@@ -1,6 +1,6 @@
 """The bundle: the directory that `bertexport` writes and `bertserve` reads, and the rules by which either trusts it.
 
-Owns the manifest's form, the hashes, and reading and writing without half-done states. Knows neither ONNX nor gRPC.
+Owns the manifest's form, the identity and the hashes. Knows neither ONNX nor gRPC.
 
     manifest.json    what the model is, and the size and sha256 of every other file
     model.onnx       the graph (+ model.onnx.data when large)
@@ -11,13 +11,8 @@ Owns the manifest's form, the hashes, and reading and writing without half-done 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
@@ -210,33 +205,6 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     (directory / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 
 
-@contextlib.contextmanager
-def staged_directory(target: Path, *, replace: bool) -> Iterator[Path]:
-    """A temporary directory beside `target` that takes its name once the block ends well, and vanishes otherwise.
-
-    Every file is fsynced before the rename, so that a crash leaves either the old directory, the new one, or none.
-    Raises BundleError where `target` exists and may not be replaced, or cannot be written.
-    """
-    if target.exists() and not replace:
-        raise BundleError(f"{target} already exists; choose another directory or pass --force")
-    new_parents = [parent for parent in target.parents if not parent.exists()]
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise BundleError(f"{target} cannot be written: {error.strerror}") from error
-    try:
-        yield staging
-        staging.chmod(0o755)
-        _sync_directory(staging)
-        _take_name(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for parent in new_parents:
-            with contextlib.suppress(OSError):  # not empty: the bundle, or somebody else's files, are in it
-                parent.rmdir()
-
-
 def hash_file(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -277,23 +245,3 @@ def _check_file(path: Path, record: FileRecord) -> None:
         raise BundleError(f"{path}: {size} bytes, the manifest says {record.size}; copy or export the bundle again")
     if hash_file(path) != record.sha256:
         raise BundleError(f"{path}: its content differs from the manifest's hash; copy or export the bundle again")
-
-
-def _sync_directory(directory: Path) -> None:
-    for path in [*directory.iterdir(), directory]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _take_name(staging: Path, target: Path) -> None:
-    """Rename; an old directory is moved aside first, since a rename cannot replace one that holds files."""
-    if not target.exists():
-        staging.rename(target)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-    target.rename(aside / target.name)
-    staging.rename(target)
-    shutil.rmtree(aside, ignore_errors=True)

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 from bertexport.errors import ExportError
-from bertserve.bundle import BundleError
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 
 from .conftest import Export
@@ -182,7 +181,7 @@ def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path, export: Export)
 def test_an_existing_target_is_kept(tmp_path: Path, export: Export) -> None:
     """Without --force nothing is replaced."""
     bundle = export(write_checkpoint(tmp_path / "checkpoint"))
-    with pytest.raises(BundleError, match="already exists; choose another directory or pass --force"):
+    with pytest.raises(ExportError, match="already exists; choose another directory or pass --force"):
         export(write_checkpoint(tmp_path / "other", seed=1))
     assert export(tmp_path / "checkpoint", tmp_path / "again").manifest.bundle_id == bundle.manifest.bundle_id
 
