@@ -132,4 +132,4 @@ def test_an_interruption_leaves_nothing(number: signal.Signals, moment: str, tmp
     assert [line for line in stderr.splitlines() if not line.startswith("✓")] == [
         "bertexport: interrupted; nothing was written"
     ]
-    assert list(output.parent.iterdir()) == []
+    assert not output.parent.exists()
