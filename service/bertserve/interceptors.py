@@ -62,18 +62,24 @@ class OpenCalls:
         self._none_left = asyncio.Event()
         self._none_left.set()
 
-    def enter(self) -> None:
-        """Raises EngineUnavailable while draining."""
+    def enter(self) -> Callable[[], None]:
+        """Count a call in; what comes back counts it out, once. Raises EngineUnavailable while draining."""
         self._last_arrival = time.monotonic()
         if self.is_draining:
             raise EngineUnavailable("the server is draining; call another replica")
         self.count += 1
         self._none_left.clear()
+        is_open = True
 
-    def leave(self) -> None:
-        self.count -= 1
-        if self.count == 0:
-            self._none_left.set()
+        def leave() -> None:
+            nonlocal is_open
+            if is_open:
+                is_open = False
+                self.count -= 1
+                if self.count == 0:
+                    self._none_left.set()
+
+        return leave
 
     async def wait_for_none(self, timeout_seconds: float) -> bool:
         """Whether all calls ended in time."""
@@ -152,10 +158,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
         async def answered(request: bytes, context: Context) -> Any:
             try:
-                self._open_calls.enter()
+                leave = self._open_calls.enter()
             except EngineUnavailable as error:
                 self._metrics.rejected.labels("", "draining").inc()
                 await _abort(context, error)
+            # A call is over once its last byte is sent, rather than when the handler returns.
+            context.add_done_callback(cast("Any", lambda _: leave()))
             try:
                 return await respond(_decode(decode, request), context)
             except RequestError as error:
@@ -164,7 +172,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 log_failure("a call failed", error)
                 await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
             finally:
-                self._open_calls.leave()
+                if context.cancelled():  # perhaps before the callback was there
+                    leave()
 
         return grpc.unary_unary_rpc_method_handler(answered, None, handler.response_serializer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -15,6 +16,17 @@ from prometheus_client.exposition import choose_encoder
 
 # An event loop that takes longer than this to answer is not alive.
 LOOP_SECONDS = 5.0
+
+
+class _HttpServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is no news; stderr is for log lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +52,7 @@ class Probes:
         self._is_alive = is_alive
         self._is_ready = is_ready
         self._loop = asyncio.get_running_loop()
-        self._server = ThreadingHTTPServer((host, port), self._handler())
-        self._server.daemon_threads = True
+        self._server = _HttpServer((host, port), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
         self._thread.start()
 

@@ -96,7 +96,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     port = _bind(grpc_server, settings)
     probes = _open_probes(settings, metrics, lanes, open_calls)
     addresses = Addresses(
-        grpc=f"{settings.host}:{port}", metrics=f"{settings.metrics_host or settings.host}:{probes.port}"
+        grpc=join_address(settings.host, port),
+        metrics=join_address(settings.metrics_host or settings.host, probes.port),
     )
     try:
         for name in HEALTH_NAMES:
@@ -108,6 +109,11 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         probes.stop()
         analyzer.stop()
         lanes.stop()
+
+
+def join_address(host: str, port: int) -> str:
+    """HOST:PORT, with the brackets that an IPv6 address needs."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], metrics: Metrics) -> Batcher:
@@ -151,7 +157,7 @@ def _make_grpc_server(settings: Settings, open_calls: OpenCalls, metrics: Metric
 
 
 def _bind(grpc_server: grpc.aio.Server, settings: Settings) -> int:
-    address = f"{settings.host}:{settings.port}"
+    address = join_address(settings.host, settings.port)
     try:
         port = grpc_server.add_insecure_port(address)
     except RuntimeError as error:
@@ -172,6 +178,7 @@ def _open_probes(settings: Settings, metrics: Metrics, lanes: Lanes, open_calls:
             is_ready=lambda: lanes.are_alive and not open_calls.is_draining,
         )
     except OSError as error:
+        address = join_address(host, settings.metrics_port)
         raise ServerError(
-            f"cannot listen on {host}:{settings.metrics_port} ({error.strerror}); choose another with --metrics-port"
+            f"cannot listen on {address} ({error.strerror}); choose another with --metrics-port"
         ) from error

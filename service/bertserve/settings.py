@@ -64,17 +64,24 @@ class Settings(BaseSettings):
     max_inputs: int = Field(1024, ge=1, description="Inputs in a request at most.")
     max_characters: int = Field(65_536, ge=1, description="Characters in a text at most, checked before tokenizing.")
     max_top_k: int = Field(1000, ge=1, description="Predictions per mask at most.")
-    max_request_bytes: int = Field(16 * MIB, ge=1024, description="Size of a request message at most.")
+    max_request_bytes: int = Field(
+        16 * MIB, ge=1024, le=2_000_000_000, description="Size of a request message at most."
+    )
     max_response_bytes: int = Field(
-        64 * MIB, ge=1024, description="Size of an answer at most; refused before anything runs."
+        64 * MIB, ge=1024, le=2_000_000_000, description="Size of an answer at most; refused before anything runs."
     )
     max_connection_age: float = Field(
-        300.0, gt=0, description="Seconds after which clients are told to reconnect, so that new replicas get a share."
+        300.0,
+        gt=0,
+        le=2_000_000,
+        description="Seconds after which clients are told to reconnect, so that new replicas get a share.",
     )
     drain_pause: float = Field(
-        1.0, ge=0, description="Seconds of serving on after SIGTERM, while load balancers notice NOT_SERVING."
+        1.0, ge=0, le=3600, description="Seconds of serving on after SIGTERM, while load balancers notice NOT_SERVING."
     )
-    grace: float = Field(30.0, ge=0, description="Seconds that accepted calls have to finish after the drain pause.")
+    grace: float = Field(
+        30.0, ge=0, le=3600, description="Seconds that accepted calls have to finish after the drain pause."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write; never holds a caller's text."
     )
@@ -97,7 +104,7 @@ def read_settings(arguments: list[str]) -> Settings:
     try:
         return Settings(_cli_parse_args=arguments)  # type: ignore[call-arg]
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors()[-1]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         flag = name if name == "bundles" else f"--{name.replace('_', '-')}"
         raise SettingsError(f"{flag} (BERTSERVE_{name.upper()}): {first['msg']}") from error
@@ -115,7 +122,7 @@ def named_bundles(settings: Settings) -> dict[str, Path]:
         name, equals, directory = argument.partition("=")
         path = Path(directory if equals else argument)
         name = name if equals else path.resolve().name
-        if not name or not str(path):
+        if not name or not (directory if equals else argument):
             raise SettingsError(f"bundle {argument!r}: give DIR or NAME=DIR")
         if name in bundles:
             raise SettingsError(f"bundle name {name!r} is given twice; name one of them otherwise, as in other={path}")

@@ -95,11 +95,20 @@ class TokenizedText:
         """Every token with its place in the caller's text."""
         return tuple(self.token(index) for index in range(len(self)))
 
+    # An encoding makes these lists anew each time it is asked for one.
+    @cached_property
+    def _offsets(self) -> list[tuple[int, int]]:
+        return self._encoding.offsets
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return self._encoding.tokens
+
     def token(self, index: int) -> Token:
         segment = self._segments[index]
-        start, end = self._encoding.offsets[index] if segment is not None else (0, 0)
+        start, end = self._offsets[index] if segment is not None else (0, 0)
         return Token(
-            text=self._encoding.tokens[index],
+            text=self._texts[index],
             id=int(self.input_ids[index]),
             segment=segment if segment is not None else int(self.token_type_ids[index]),
             start=start,

@@ -278,3 +278,44 @@ def test_log_holds_lanes_and_bundle_ids(server: RunningServer) -> None:
         "classifier",
         "plain",
     }
+
+
+def test_large_answer_under_way_is_sent_during_drain() -> None:
+    """An accepted call is over when its last byte is sent, not when its answer is made."""
+    with running_server(PRETRAINING, "--drain-pause", "0") as server:
+        options = [("grpc.max_receive_message_length", -1)]
+        with grpc.insecure_channel(server.target, options=options) as channel:
+            stub = pb_grpc.BertServiceStub(channel)
+            request = pb.EmbedRequest(
+                inputs=[pb.TextInput(text="cat " * 120)] * 500,
+                options=pb.EmbedOptions(pooling=pb.POOLING_NONE, layers=[0, 1, 2], include_tokens=True),
+            )
+            call = stub.Embed.future(request, timeout=60)
+            while not server.sample('bertserve_tokens_total{model="pretraining"}'):
+                threading.Event().wait(0.01)
+            server.process.send_signal(signal.SIGTERM)
+            assert len(call.result().embeddings) == 500
+        assert server.process.wait(timeout=60) == 0
+
+
+def test_server_listens_on_ipv6() -> None:
+    """Both ports, and the ready line writes the addresses so that they can be copied."""
+    with running_server(PRETRAINING, "--host", "::1") as server, grpc.insecure_channel(server.target) as channel:
+        assert server.target.startswith("[::1]:")
+        assert pb_grpc.BertServiceStub(channel).ListModels(pb.ListModelsRequest(), timeout=30).models
+        assert server.page("/livez")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--max-connection-age", "inf"),
+        ("--grace", "3000000"),
+        ("--max-request-bytes", "3000000000"),
+        ("--lanes", "100000"),
+    ],
+)
+def test_value_out_of_range_is_a_usage_error(flag: str, value: str) -> None:
+    """What gRPC or the system could not take is refused before, and the flag named."""
+    status, line = start_refused(PRETRAINING, flag, value)
+    assert (status, flag in line) == (2, True)

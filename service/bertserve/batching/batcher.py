@@ -193,15 +193,18 @@ class Batcher:
     def _launch(self, entries: list[_Entry]) -> None:
         flight = _Flight(self._models[entries[0].waiting.model].engine, entries)
 
-        def done(result: BatchResult | None) -> None:
+        def done(result: BatchResult | Exception | None) -> None:
             self._loop.call_soon_threadsafe(self._land, flight, result)
 
         self._in_flight += 1
         self._lanes.submit(Job(engine=flight.engine, take=flight.take, done=done))
 
-    def _land(self, flight: _Flight, result: BatchResult | None) -> None:
+    def _land(self, flight: _Flight, result: BatchResult | Exception | None) -> None:
         self._in_flight -= 1
-        if result is not None:
+        if isinstance(result, Exception):
+            for entry in flight.entries:
+                self._fail(entry.request, result)
+        elif result is not None:
             self._measure(flight, result)
             for entry, outcome in zip(flight.entries, result.outcomes, strict=True):
                 self._finish_item(entry, outcome, result)
@@ -226,13 +229,17 @@ class Batcher:
         request.first_started = min(request.first_started, result.started)
         request.last_finished = max(request.last_finished, result.finished)
         if isinstance(outcome, Exception):
-            log_failure("the engine failed on an item", outcome)
-            request.ended.set_exception(outcome)
+            self._fail(request, outcome)
             return
         request.outputs[entry.index] = outcome
         request.open_items -= 1
         if request.open_items == 0:
             request.ended.set_result(None)
+
+    def _fail(self, request: _Request, error: Exception) -> None:
+        if request.is_live:
+            log_failure("the engine failed on an item", error)
+            request.ended.set_exception(error)
 
     def _expire(self, request: _Request) -> None:
         if request.is_live:

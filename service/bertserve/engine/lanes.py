@@ -33,11 +33,12 @@ class BatchResult:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A batch for a lane. `take` is called on the lane when its turn comes, and may give None if nobody wants it any
-    more; `done` is called on the lane with the result, or None where nothing ran."""
+    more; `done` is called on the lane with the result, None where nothing ran, or
+    what was raised beside any run."""
 
     engine: Engine
     take: Callable[[], PackedBatch | None]
-    done: Callable[[BatchResult | None], None]
+    done: Callable[[BatchResult | Exception | None], None]
 
 
 class Lanes:
@@ -73,8 +74,15 @@ class Lanes:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            batch = job.take()
-            job.done(run_isolated(job.engine, batch) if batch is not None else None)
+            job.done(_run(job))
+
+
+def _run(job: Job) -> BatchResult | Exception | None:
+    try:
+        batch = job.take()
+        return run_isolated(job.engine, batch) if batch is not None else None
+    except Exception as error:  # a bug in packing, say: the lane outlives it, and nobody waits for ever
+        return error
 
 
 def run_isolated(engine: Engine, batch: PackedBatch) -> BatchResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from bertapi.v1 import bert_service_pb2 as pb
@@ -11,10 +11,12 @@ from bertapi.v1 import bert_service_pb2 as pb
 from bertserve.bundle import Pooling
 from bertserve.errors import InvalidInput
 from bertserve.tasks.asks import Ask, EmbedAsk, FillMaskAsk, LayerMerge, VectorType
-from bertserve.tasks.prepare import Limits, check_input_count
+from bertserve.tasks.prepare import Limits, check_input_count, check_target_count
 from bertserve.tokenizer import Text, Truncation
 
 DEFAULT_TOP_K = 5
+# More than any model has, so that a message with millions of them is refused for the first too many.
+MOST_LAYERS = 1024
 
 POOLINGS: dict[int, Pooling | None] = {
     pb.POOLING_UNSPECIFIED: None,
@@ -56,8 +58,8 @@ def read_embed(request: pb.EmbedRequest, limits: Limits) -> Ask:
 def read_fill_mask(request: pb.FillMaskRequest, limits: Limits) -> Ask:
     return Ask(
         inputs=_texts(request.inputs, limits),
-        input_targets=_input_targets(request.inputs),
-        fill_mask=_fill_mask_ask(request.options),
+        input_targets=_input_targets(request.inputs, limits),
+        fill_mask=_fill_mask_ask(request.options, limits),
         truncation=_truncation(request.truncation),
     )
 
@@ -79,9 +81,9 @@ def read_analyze(request: pb.AnalyzeRequest, limits: Limits) -> Ask:
     options = request.options
     return Ask(
         inputs=_texts(request.inputs, limits),
-        input_targets=_input_targets(request.inputs),
+        input_targets=_input_targets(request.inputs, limits),
         embed=_embed_ask(options.embed) if options.HasField("embed") else None,
-        fill_mask=_fill_mask_ask(options.fill_mask) if options.HasField("fill_mask") else None,
+        fill_mask=_fill_mask_ask(options.fill_mask, limits) if options.HasField("fill_mask") else None,
         next_sentence=options.next_sentence,
         classify=options.classify,
         truncation=_truncation(request.truncation),
@@ -122,14 +124,16 @@ def _texts(inputs: Sequence[pb.TextInput], limits: Limits) -> tuple[Text, ...]:
     )
 
 
-def _input_targets(inputs: Iterable[pb.TextInput]) -> tuple[tuple[str, ...], ...]:
+def _input_targets(inputs: Sequence[pb.TextInput], limits: Limits) -> tuple[tuple[str, ...], ...]:
+    for index, given in enumerate(inputs):
+        check_target_count(len(given.targets), f"inputs[{index}].targets", limits)
     return tuple(tuple(given.targets) for given in inputs)
 
 
 def _embed_ask(options: pb.EmbedOptions) -> EmbedAsk:
     return EmbedAsk(
         pooling=_meaning(POOLINGS, options.pooling, "embed.pooling"),
-        layers=tuple(options.layers),
+        layers=tuple(options.layers[:MOST_LAYERS]),
         layer_merge=_meaning(LAYER_MERGES, options.layer_merge, "embed.layer_merge"),
         normalize=options.normalize if options.HasField("normalize") else None,
         vector_type=_meaning(VECTOR_TYPES, options.vector_type, "embed.vector_type"),
@@ -137,7 +141,8 @@ def _embed_ask(options: pb.EmbedOptions) -> EmbedAsk:
     )
 
 
-def _fill_mask_ask(options: pb.FillMaskOptions) -> FillMaskAsk:
+def _fill_mask_ask(options: pb.FillMaskOptions, limits: Limits) -> FillMaskAsk:
+    check_target_count(len(options.targets), "fill_mask.targets", limits)
     return FillMaskAsk(
         top_k=options.top_k if options.HasField("top_k") else DEFAULT_TOP_K, targets=tuple(options.targets)
     )

@@ -51,10 +51,11 @@ class BertServicer(pb_grpc.BertServiceServicer):
     async def Analyze(self, request: pb.AnalyzeRequest, context: Context) -> pb.AnalyzeResponse:
         return await self._answer(request, context, requests.read_analyze, responses.write_analyze)
 
-    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:  # noqa: ARG002
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
-            answer = await self._analyzer.tokenize(model, requests.read_tokenize(request, self._analyzer.limits))
+            ask = requests.read_tokenize(request, self._analyzer.limits)
+            answer = await self._analyzer.tokenize(model, ask, _deadline(context))
         return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002

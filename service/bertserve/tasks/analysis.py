@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from bertserve.batching.batcher import Batcher
+from bertserve.errors import DeadlinePassed
 from bertserve.metrics import Metrics
 from bertserve.models import ServedModel
 from bertserve.tasks.answers import Analysis, Timings
 from bertserve.tasks.asks import Ask
 from bertserve.tasks.finish import finish
-from bertserve.tasks.prepare import Limits, check_tokenize, prepare, tokenize_inputs
+from bertserve.tasks.prepare import (
+    Limits,
+    check,
+    check_inputs,
+    check_tokens_size,
+    prepare,
+    tokenize_inputs,
+)
 from bertserve.tokenizer import TokenizedText
 
 # Above these, tokenizing and finishing would hold up the event loop for milliseconds; below, a thread costs more.
 INLINE_CHARACTERS = 2048
 INLINE_RESPONSE_BYTES = 65_536
+INLINE_TARGETS = 16
+INLINE_TOKENS = 512
+
+# Tokenized at a time beside the event loop: some ten milliseconds' worth.
+PORTION_CHARACTERS = 32_768
 
 Result = TypeVar("Result")
 
@@ -62,7 +75,9 @@ class Analyzer:
         Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, or what the engine raised.
         """
         started = time.monotonic()
-        prepared = await self.work(_is_long(ask), lambda: prepare(model, ask, self._limits))
+        check(model, ask, self._limits)
+        texts = await self._tokenize(model, ask, deadline)
+        prepared = await self.work(_has_many_targets(ask), lambda: prepare(model, ask, texts, self._limits))
         is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
         tokenized = time.monotonic()
         completed = await self._batcher.run(model.name, prepared.items, deadline)
@@ -77,13 +92,15 @@ class Analyzer:
         self._observe(model.name, timings)
         return Answer(analyses=analyses, timings=timings, is_large=is_large)
 
-    async def tokenize(self, model: ServedModel, ask: Ask) -> TokenizeAnswer:
-        """Tokens exactly as the model would see them. Raises InvalidInput."""
-        check_tokenize(ask, self._limits)
-        started, is_long = time.monotonic(), _is_long(ask)
-        texts = await self.work(is_long, lambda: tokenize_inputs(model, ask))
+    async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> TokenizeAnswer:
+        """Tokens exactly as the model would see them. Raises InvalidInput, DeadlinePassed."""
+        check_inputs(ask, self._limits)
+        started = time.monotonic()
+        texts = await self._tokenize(model, ask, deadline)
+        check_tokens_size(model, texts, self._limits)
         timings = Timings(tokenize_seconds=time.monotonic() - started)
-        return TokenizeAnswer(texts=texts, timings=timings, is_large=is_long)
+        is_large = sum(len(text) for text in texts) > INLINE_TOKENS
+        return TokenizeAnswer(texts=tuple(texts), timings=timings, is_large=is_large)
 
     def stop(self) -> None:
         self._text_thread.shutdown(wait=False, cancel_futures=True)
@@ -93,6 +110,17 @@ class Analyzer:
         if not is_large:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._text_thread, work)
+
+    async def _tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> list[TokenizedText]:
+        """In portions where it is long: others take turns in between, and nothing is done for who has left."""
+        portions = cut_portions([len(text.text) + len(text.text_pair or "") for text in ask.inputs], PORTION_CHARACTERS)
+        is_long = len(portions) > 1 or _characters(ask) > INLINE_CHARACTERS
+        texts: list[TokenizedText] = []
+        for first, end in portions:
+            if deadline is not None and deadline <= time.monotonic():
+                raise DeadlinePassed("the deadline passed while the texts were tokenized")
+            texts += await self.work(is_long, lambda first=first, end=end: tokenize_inputs(model, ask, first, end))  # type: ignore[misc]
+        return texts
 
     def _observe(self, model: str, timings: Timings) -> None:
         for stage, seconds in (
@@ -104,5 +132,22 @@ class Analyzer:
             self._metrics.stage_seconds.labels(model, stage).observe(seconds)
 
 
-def _is_long(ask: Ask) -> bool:
-    return sum(len(text.text) + len(text.text_pair or "") for text in ask.inputs) > INLINE_CHARACTERS
+def cut_portions(sizes: Sequence[int], portion: int) -> list[tuple[int, int]]:
+    """Consecutive ranges (first, end) that cover all sizes, each within `portion` or a single larger one."""
+    portions: list[tuple[int, int]] = []
+    first = total = 0
+    for index, size in enumerate(sizes):
+        if index > first and total + size > portion:
+            portions.append((first, index))
+            first, total = index, 0
+        total += size
+    return [*portions, (first, len(sizes))]
+
+
+def _characters(ask: Ask) -> int:
+    return sum(len(text.text) + len(text.text_pair or "") for text in ask.inputs)
+
+
+def _has_many_targets(ask: Ask) -> bool:
+    shared = len(ask.fill_mask.targets) if ask.fill_mask is not None else 0
+    return shared + sum(len(targets) for targets in ask.input_targets) > INLINE_TARGETS

@@ -5,7 +5,9 @@ Raises InvalidInput with the path of the field at fault, or MissingHead; nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from bertserve.bundle import Head, Pooling
 from bertserve.engine.items import Item, Wanted
@@ -19,6 +21,9 @@ PREDICTION_BYTES = 24
 TOKEN_BYTES = 32
 MASK_BYTES = 32
 INPUT_BYTES = 96
+
+# No vocabulary has a longer entry; what is longer is not worth tokenizing to find that out.
+MAX_TARGET_CHARACTERS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,40 +60,52 @@ class Prepared:
     response_bytes: int
 
 
-def prepare(model: ServedModel, ask: Ask, limits: Limits) -> Prepared:
-    """Check an ask against the model and the limits, tokenize, and say what the engine has to compute."""
+def check(model: ServedModel, ask: Ask, limits: Limits) -> None:
+    """All that can be told of an ask before its texts are tokenized."""
     _check_heads(model, ask)
-    _check_inputs(ask, limits)
-    embed = plan_embedding(model, ask.embed) if ask.embed is not None else None
+    check_inputs(ask, limits)
     _check_predictions(model, ask, limits)
-    texts = tokenize_inputs(model, ask)
+
+
+def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits: Limits) -> Prepared:
+    """Check what only tokens tell, and say what the engine has to compute."""
+    embed = plan_embedding(model, ask.embed) if ask.embed is not None else None
     if ask.fill_mask is not None:
         _check_masks(texts)
+    target_ids = _find_targets(model, ask)
     items = tuple(
         Item(
             input_ids=text.input_ids,
             token_type_ids=text.token_type_ids,
-            wanted=_wanted(ask, embed, text, _target_ids(model, ask, index)),
+            wanted=_wanted(ask, embed, text, target_ids[index]),
         )
         for index, text in enumerate(texts)
     )
     response_bytes = sum(_response_bytes(model, ask, embed, item) for item in items)
     if response_bytes > limits.max_response_bytes:
         raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits))
-    return Prepared(ask=ask, embed=embed, texts=texts, items=items, response_bytes=response_bytes)
+    return Prepared(ask=ask, embed=embed, texts=tuple(texts), items=items, response_bytes=response_bytes)
 
 
-def tokenize_inputs(model: ServedModel, ask: Ask) -> tuple[TokenizedText, ...]:
-    """Tokenize the inputs, each of which must yield a token and fit the model unless truncation is asked for."""
+def tokenize_inputs(model: ServedModel, ask: Ask, first: int, end: int) -> list[TokenizedText]:
+    """Tokenize the inputs first … end - 1, each of which must yield a token, and fit unless truncation is asked for."""
     try:
-        texts = model.tokenizer.tokenize(ask.inputs, ask.truncation)
+        texts = model.tokenizer.tokenize(ask.inputs[first:end], ask.truncation)
     except TooManyTokens as error:
         name = "text_pair" if error.pair_is_longer else "text"
-        raise InvalidInput(f"inputs[{error.index}].{name}", f"{error}; shorten it or ask for truncation") from error
-    for index, text in enumerate(texts):
+        path = f"inputs[{first + error.index}].{name}"
+        raise InvalidInput(path, f"{error}; shorten it or ask for truncation") from error
+    for index, text in enumerate(texts, start=first):
         if text.is_empty:
             raise InvalidInput(f"inputs[{index}].text", "yields no token")
-    return tuple(texts)
+    return texts
+
+
+def check_tokens_size(model: ServedModel, texts: Sequence[TokenizedText], limits: Limits) -> None:
+    """Whether tokens alone, as Tokenize answers them, fit into an answer."""
+    size = sum(INPUT_BYTES + len(text) * (TOKEN_BYTES + model.tokenizer.longest_token_bytes) for text in texts)
+    if size > limits.max_response_bytes:
+        raise InvalidInput("inputs", _too_large_an_answer(size, limits))
 
 
 def check_input_count(count: int, limits: Limits) -> None:
@@ -97,11 +114,6 @@ def check_input_count(count: int, limits: Limits) -> None:
         raise InvalidInput("inputs", "at least one is needed")
     if count > limits.max_inputs:
         raise InvalidInput("inputs", f"{count} of them, the server takes {limits.max_inputs} a request")
-
-
-def check_tokenize(ask: Ask, limits: Limits) -> None:
-    """The checks of an ask that runs no model."""
-    _check_inputs(ask, limits)
 
 
 def plan_embedding(model: ServedModel, embed: EmbedAsk) -> EmbedPlan:
@@ -142,7 +154,8 @@ def _check_heads(model: ServedModel, ask: Ask) -> None:
             raise MissingHead(f"model {model.name} has no {head.value} head; it has {', '.join(model.facts.heads)}")
 
 
-def _check_inputs(ask: Ask, limits: Limits) -> None:
+def check_inputs(ask: Ask, limits: Limits) -> None:
+    """Their number, their lengths in characters, and a pair where one is needed."""
     check_input_count(len(ask.inputs), limits)
     for index, text in enumerate(ask.inputs):
         if len(text.text) > limits.max_characters:
@@ -163,13 +176,18 @@ def _check_predictions(model: ServedModel, ask: Ask, limits: Limits) -> None:
     most = min(limits.max_top_k, model.facts.vocabulary_size)
     if ask.fill_mask.top_k > most:
         raise InvalidInput("fill_mask.top_k", f"{ask.fill_mask.top_k} is more than {most}")
-    own = {f"inputs[{index}].targets": targets for index, targets in enumerate(ask.input_targets)}
-    for path, targets in {"fill_mask.targets": ask.fill_mask.targets, **own}.items():
-        if len(targets) > limits.max_top_k:
-            raise InvalidInput(path, f"{len(targets)} of them, the server scores {limits.max_top_k} at a mask")
+    check_target_count(len(ask.fill_mask.targets), "fill_mask.targets", limits)
+    for index, targets in enumerate(ask.input_targets):
+        check_target_count(len(targets), f"inputs[{index}].targets", limits)
 
 
-def _check_masks(texts: tuple[TokenizedText, ...]) -> None:
+def check_target_count(count: int, path: str, limits: Limits) -> None:
+    """Not more targets at a mask than predictions."""
+    if count > limits.max_top_k:
+        raise InvalidInput(path, f"{count} of them, the server scores {limits.max_top_k} at a mask")
+
+
+def _check_masks(texts: Sequence[TokenizedText]) -> None:
     for index, text in enumerate(texts):
         if text.masks_lost:
             raise InvalidInput(
@@ -179,19 +197,27 @@ def _check_masks(texts: tuple[TokenizedText, ...]) -> None:
             raise InvalidInput(f"inputs[{index}].text", "holds no mask; write [MASK] where a word is to be predicted")
 
 
-def _target_ids(model: ServedModel, ask: Ask, index: int) -> tuple[int, ...]:
+def _find_targets(model: ServedModel, ask: Ask) -> list[tuple[int, ...]]:
+    """Per input, the ids of the words to score at its masks; every distinct word is looked up once."""
     if ask.fill_mask is None:
-        return ()
-    own = ask.input_targets[index] if ask.input_targets else ()
-    path = f"inputs[{index}].targets" if own else "fill_mask.targets"
-    return tuple(_target_id(model, word, f"{path}[{place}]") for place, word in enumerate(own or ask.fill_mask.targets))
+        return [()] * len(ask.inputs)
+    find = cache(model.tokenizer.find_token)
+    shared = _target_ids(find, ask.fill_mask.targets, "fill_mask.targets")
+    own = ask.input_targets or ((),) * len(ask.inputs)
+    return [
+        _target_ids(find, targets, f"inputs[{index}].targets") if targets else shared
+        for index, targets in enumerate(own)
+    ]
 
 
-def _target_id(model: ServedModel, word: str, path: str) -> int:
-    token_id = model.tokenizer.find_token(word)
-    if token_id is None:
-        raise InvalidInput(path, "is not exactly one known token of the model")
-    return token_id
+def _target_ids(find: Callable[[str], int | None], targets: tuple[str, ...], path: str) -> tuple[int, ...]:
+    ids = []
+    for place, word in enumerate(targets):
+        token_id = find(word) if len(word) <= MAX_TARGET_CHARACTERS else None
+        if token_id is None:
+            raise InvalidInput(f"{path}[{place}]", "is not exactly one known token of the model")
+        ids.append(token_id)
+    return tuple(ids)
 
 
 def _wanted(ask: Ask, embed: EmbedPlan | None, text: TokenizedText, target_ids: tuple[int, ...]) -> Wanted:

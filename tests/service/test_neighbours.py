@@ -1,0 +1,49 @@
+"""A costly request costs its neighbours little: what is long is cut in portions, bounded, or done beside the loop."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from bertapi.v1 import bert_service_pb2 as pb
+from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.tasks.analysis import cut_portions
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import PRETRAINING, running_server
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.integers(1, 100))
+def test_portions_cover_all_in_order(sizes: list[int], portion: int) -> None:
+    """Nothing lost, nothing twice, and none above the portion but a lone one."""
+    portions = cut_portions(sizes, portion)
+    assert [index for first, end in portions for index in range(first, end)] == list(range(len(sizes)))
+    assert all(end - first == 1 or sum(sizes[first:end]) <= portion for first, end in portions)
+
+
+def test_target_of_millions_of_characters_is_refused(stub: pb_grpc.BertServiceStub) -> None:
+    """It cannot be one token, and is not tokenized to find that out."""
+    options = pb.FillMaskOptions(targets=["a b " * 3_000_000])
+    request = pb.FillMaskRequest(inputs=[pb.TextInput(text="[MASK]")], options=options)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.FillMask(request, timeout=10)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_caller_who_left_is_not_tokenized_for(stub: pb_grpc.BertServiceStub) -> None:
+    """Twelve million characters, whose caller leaves after 0.2 s: the next long request is answered in its own time."""
+    huge = pb.TokenizeRequest(inputs=[pb.TextInput(text="cat " * 15_000)] * 200, truncation=pb.TRUNCATION_END)
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Tokenize(huge, timeout=0.2)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    long = pb.TokenizeRequest(inputs=[pb.TextInput(text="cat " * 1000)], truncation=pb.TRUNCATION_END)
+    assert stub.Tokenize(long, timeout=10).results[0].truncated
+
+
+def test_tokens_over_the_answer_limit_are_refused() -> None:
+    """Tokenize keeps the limit that every method has."""
+    with running_server(PRETRAINING, "--max-response-bytes", "4096") as server:
+        with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
+            pb_grpc.BertServiceStub(channel).Tokenize(
+                pb.TokenizeRequest(inputs=[pb.TextInput(text="cat " * 100)] * 20), timeout=30
+            )
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
