@@ -1,127 +1,21 @@
-"""The command `bertexport`: arguments in, steps and a closing table out, one clear line where it fails.
-
-Steps and errors go to stderr, the table to stdout.
-"""
+"""The command `bertexport`: ready to be interrupted before anything heavy is loaded."""
 
 from __future__ import annotations
 
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import NoReturn
 
-import typer
-from bertserve.bundle import BundleError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
-from bertexport.errors import ExportError
-
-if TYPE_CHECKING:
-    from bertexport.export import ExportResult
-
-FAILED = 1
-INTERRUPTED = 130
-
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-
-class Precision(StrEnum):
-    """How the bundle computes."""
-
-    FP32 = "fp32"
-
-
-class Steps:
-    """Shows each step while it runs, and a line once it is done."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    @contextmanager
-    def step(self, title: str, total: int | None = None) -> Iterator[Callable[[], None]]:
-        """Enter a step; the value advances it by one."""
-        began = time.perf_counter()
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=self._console, transient=True, disable=not self._console.is_terminal) as bar:
-            task = bar.add_task(title, total=total)
-            yield lambda: bar.advance(task)
-        count = f", {total} inputs" if total is not None else ""
-        self._console.print(f"✓ {title} ({time.perf_counter() - began:.1f} s{count})", highlight=False)
-
-
-@app.command()
-def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A local directory in Hugging Face form, or a hub id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write the bundle to.")],
-    precision: Annotated[Precision, typer.Option(help="How the bundle computes.")] = Precision.FP32,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    verify: Annotated[
-        Path | None, typer.Option(help="Texts to verify on, one a line, a tab between those of a pair.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output directory if it exists.")] = False,
-) -> None:
-    """Turn a BERT checkpoint into a bundle for bertserve, verified against PyTorch."""
-    try:
-        # PyTorch and transformers take seconds to import: not for --help or a mistyped option.
-        from bertexport.export import ExportRequest, export_checkpoint
-
-        request = ExportRequest(
-            model=model, output=output, precision=precision.value, revision=revision, verify=verify, force=force
-        )
-        result = export_checkpoint(request, Steps(Console(stderr=True)))
-    except (ExportError, BundleError) as error:
-        _fail(str(error), FAILED)
-    except KeyboardInterrupt:
-        # Here, for typer would end the process without a word.
-        _fail("interrupted; nothing was written", INTERRUPTED)
-    Console().print(_closing_table(result, output))
+from bertexport.interruption import exit_when_interrupted
 
 
 def main() -> NoReturn:
     """Run the command; exits with 0, 1 after a refusal, 2 for wrong arguments, 130 when interrupted."""
-    # A supervisor's SIGTERM must clean up as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    exit_when_interrupted()
+    # Takes a few tenths of a second, in which Ctrl-C is as likely as in any other.
+    from bertexport.command import app
+
     app()
     sys.exit(0)
-
-
-def _fail(message: str, status: int) -> NoReturn:
-    print(f"bertexport: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 (the command's output)
-    sys.exit(status)
-
-
-def _closing_table(result: ExportResult, output: Path) -> Table:
-    manifest, verdict = result.manifest, result.verdict
-    table = Table(title=f"{output}: complete and verified", show_header=False, title_justify="left")
-    table.add_row("bundle id", manifest.bundle_id[:16] + "…")
-    table.add_row("source", f"{manifest.source.model} {manifest.source.revision}".strip())
-    table.add_row("heads", ", ".join(head.value for head in manifest.model.heads))
-    table.add_row("precision", manifest.model.precision)
-    table.add_row("longest input", f"{manifest.model.max_tokens} tokens")
-    table.add_row("size", f"{sum(record.size for record in manifest.files.values()) / 1e6:,.1f} MB")
-    attention = sum(count for name, count in result.operators.optimized.items() if name.endswith("Attention"))
-    nodes = sum(result.operators.optimized.values())
-    table.add_row("operators", f"{nodes} as the session runs it, {attention} fused attention")
-    for gate in verdict.gates:
-        table.add_row(gate.figure.replace("_", " "), f"{verdict.figures[gate.figure]:.3g} ({gate})")
-    for name, value in verdict.figures.items():
-        if name.endswith("_agreement"):
-            table.add_row(name.replace("_", " "), f"{value:.2%}")
-    for note in result.notes:
-        table.add_row("note", note)
-    return table
 
 
 if __name__ == "__main__":

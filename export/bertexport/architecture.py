@@ -24,6 +24,7 @@ PROBLEM_TYPES = {
     "regression": ProblemType.REGRESSION,
 }
 NAMES_SHOWN = 6
+FLOAT32_TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +62,14 @@ class Architecture:
 class Weights:
     """Exactly the tensors that the graph needs, complete, of the right shapes, and finite.
 
-    tensors: by normalised name. unused: names of tensors in the checkpoint that no supported head reads.
+    tensors: by normalised name. unused: names of tensors in the checkpoint that no supported head reads. stood_in:
+    names of tensors that the checkpoint leaves out, and that hold another's values.
     """
 
     family: Family
     tensors: Mapping[str, Float32s]
     unused: tuple[str, ...]
+    stood_in: tuple[str, ...]
 
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
@@ -82,7 +85,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         layer_count=_count(config, "num_hidden_layers"),
         attention_heads=_count(config, "num_attention_heads"),
         activation=str(config.get("hidden_act", "gelu")),
-        layer_norm_epsilon=float(config.get("layer_norm_eps", 1e-12)),
+        layer_norm_epsilon=_epsilon(config),
         vocabulary_size=_count(config, "vocab_size"),
         segment_count=_count(config, "type_vocab_size", 2),
         position_limit=_count(config, "max_position_embeddings", 512),
@@ -127,7 +130,12 @@ def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weight
         if not np.isfinite(tensors[name]).all():
             raise ExportError(f"tensor {name} holds NaN or infinite values; the checkpoint is damaged")
     unused = sorted(set(checkpoint.tensors) - set(needed) - set(family.stand_ins.values()))
-    return Weights(family=family, tensors={name: tensors[name] for name in needed}, unused=tuple(unused))
+    return Weights(
+        family=family,
+        tensors={name: tensors[name] for name in needed},
+        unused=tuple(unused),
+        stood_in=tuple(name for name in needed if name not in checkpoint.tensors),
+    )
 
 
 def _stand_in(checkpoint: Checkpoint) -> dict[str, Float32s]:
@@ -155,29 +163,46 @@ def _count(config: Mapping[str, Any], name: str, default: int | None = None) -> 
     return value
 
 
+def _epsilon(config: Mapping[str, Any]) -> float:
+    value = config.get("layer_norm_eps", 1e-12)
+    # As the graph holds it, in float32.
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not FLOAT32_TINY <= value <= 1:
+        raise ExportError(f"config.json: layer_norm_eps is {value!r}, a small positive number is needed")
+    return float(value)
+
+
 def _read_labels(checkpoint: Checkpoint) -> tuple[tuple[str, ...], ProblemType]:
     config, classifier = checkpoint.config, checkpoint.tensors.get("classifier.weight")
     if classifier is None:
         raise ExportError("the checkpoint lacks tensors: classifier.weight")
     count = len(classifier)
-    # As `transformers` does where config.json is silent: two labels.
-    default = {str(index): f"LABEL_{index}" for index in range(config.get("num_labels", 2))}
-    names = config.get("id2label") or default
+    names = config.get("id2label") or _number_labels(config, count)
     if not isinstance(names, dict) or set(names) != {str(index) for index in range(count)}:
+        found = f"has labels {_shorten(sorted(names))}" if isinstance(names, dict) else f"is {names!r}"
         raise ExportError(
-            f"config.json: id2label has labels {_shorten(sorted(map(str, names)))}, the classifier {count} outputs; "
-            f"number them 0 to {count - 1}"
+            f"config.json: id2label {found}, the classifier {count} outputs; number them 0 to {count - 1}"
         )
     labels = tuple(str(names[str(index)]) for index in range(count))
     return labels, _read_problem_type(config.get("problem_type"), count)
 
 
+def _number_labels(config: Mapping[str, Any], count: int) -> dict[str, str]:
+    """Named as `transformers` does where config.json names none; it takes two where their number is missing too."""
+    stated = _count(config, "num_labels", 2)
+    if stated != count:
+        raise ExportError(
+            f"config.json: num_labels is {stated} (2 where it is missing), the classifier has {count} outputs; "
+            f"name them in id2label, 0 to {count - 1}"
+        )
+    return {str(index): f"LABEL_{index}" for index in range(count)}
+
+
 def _read_problem_type(name: object, label_count: int) -> ProblemType:
     if name is None:
         return ProblemType.REGRESSION if label_count == 1 else ProblemType.SINGLE_LABEL
-    if name not in PROBLEM_TYPES:
+    if not isinstance(name, str) or name not in PROBLEM_TYPES:
         raise ExportError(f"config.json: problem_type {name!r}; supported: {', '.join(PROBLEM_TYPES)}")
-    return PROBLEM_TYPES[str(name)]
+    return PROBLEM_TYPES[name]
 
 
 def _shorten(names: list[str]) -> str:

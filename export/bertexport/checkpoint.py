@@ -31,31 +31,31 @@ OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".Layer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """tensors: float32, by their normalised names. weights_sha256: over the weight files, in order of their names."""
+    """tensors: float32, by their normalised names. weights_sha256: over the weight files, in order of their names.
+
+    architecture: the class that the checkpoint calls itself, for the record; heads are decided by tensors.
+    """
 
     directory: Path
     family: Family
     config: Mapping[str, Any]
     tensors: Mapping[str, Float32s]
+    architecture: str
     weights_sha256: str
-
-    @property
-    def architecture(self) -> str:
-        """The class that the checkpoint calls itself, for the record: heads are decided by tensors."""
-        names = self.config.get("architectures") or ["unnamed"]
-        return str(names[0])
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
     """Read config.json and all weights. Raises ExportError: unreadable, not a supported family, names that clash."""
     config = read_json(directory / "config.json")
     family = find_family(str(config.get("model_type", "bert")))
+    architecture = _read_architecture_name(config)
     files = _find_weight_files(directory)
     return Checkpoint(
         directory=directory,
         family=family,
         config=config,
         tensors=normalize_names(_read_all(files), family),
+        architecture=architecture,
         weights_sha256=_hash_files(files),
     )
 
@@ -66,7 +66,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ExportError(f"{path} is missing; MODEL is a directory in Hugging Face form, or a hub id") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ExportError(f"{path} cannot be read as JSON: {reason}") from error
     if not isinstance(content, dict):
@@ -87,6 +87,13 @@ def normalize_names(tensors: Mapping[str, Float32s], family: Family) -> dict[str
     return normalized
 
 
+def _read_architecture_name(config: Mapping[str, Any]) -> str:
+    names = config.get("architectures") or ["unnamed"]
+    if not isinstance(names, list) or not isinstance(names[0], str):
+        raise ExportError(f"config.json: architectures is {names!r}, a list of class names is needed")
+    return names[0]
+
+
 def _find_weight_files(directory: Path) -> list[Path]:
     """The weight files in order of their names, all shards of an index included."""
     found = next((directory / name for name in WEIGHT_FILES if (directory / name).is_file()), None)
@@ -95,13 +102,13 @@ def _find_weight_files(directory: Path) -> list[Path]:
     if found.suffix != ".json":
         return [found]
     weight_map = read_json(found).get("weight_map")
-    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
-    if not names or not all(isinstance(name, str) and len(PurePosixPath(name).parts) == 1 for name in names):
+    values = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not values or not all(isinstance(name, str) and len(PurePosixPath(name).parts) == 1 for name in values):
         raise ExportError(f"{found}: its weight_map names no weight files beside it")
-    missing = sorted(name for name in names if not (directory / name).is_file())
+    missing = sorted(name for name in set(values) if not (directory / name).is_file())
     if missing:
         raise ExportError(f"{directory}: weight files missing: {', '.join(missing)}")
-    return [directory / name for name in sorted(names)]
+    return [directory / name for name in sorted(set(values))]
 
 
 def _read_all(files: list[Path]) -> dict[str, Float32s]:

@@ -9,21 +9,23 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
-import tokenizers
 from bertserve.bundle import (
     GOLDEN_NAME,
     GRAPH_NAME,
     SCHEMA_VERSION,
     TOKENIZER_NAME,
     Bundle,
+    BundleError,
+    Head,
     Manifest,
     ModelFacts,
     Source,
+    SpecialTokens,
     bundle_identity,
     read_bundle,
     record_files,
@@ -38,14 +40,14 @@ from bertexport.checkpoint import Checkpoint, read_checkpoint
 from bertexport.errors import ExportError
 from bertexport.golden_cases import choose_golden, make_cases
 from bertexport.graph import build_graph
-from bertexport.inputs import make_items, read_texts
+from bertexport.inputs import fill_gaps, make_items, read_texts
 from bertexport.location import Location, locate
 from bertexport.nodes import OPSET
 from bertexport.reference import load_reference
 from bertexport.report import Operators, Report, check_operators, count_operators, write_report
 from bertexport.sentence_files import SentenceFiles, read_sentence_files
 from bertexport.staging import staged_directory
-from bertexport.tokenizer_files import read_special_tokens, read_tokenizer
+from bertexport.tokenizer_files import read_special_tokens, read_tokenizer, save_tokenizer
 from bertexport.verification import Outputs, Verdict, judge, run_both
 
 # Instruction sets round differently, by about 1e-5 in deep models; a wrong kernel is off by far more.
@@ -91,12 +93,14 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         with progress.step("Read weights and settings"):
             checkpoint = read_checkpoint(sentence.directory)
             architecture = read_architecture(checkpoint)
-            weights = select_weights(checkpoint, architecture)
         with progress.step("Read the tokenizer"):
             tokenizer = read_tokenizer(checkpoint.directory, architecture.vocabulary_size)
-            facts = _describe_model(request, checkpoint, architecture, sentence, tokenizer)
-            tokenizer.save(str(staging / TOKENIZER_NAME))
+            special_tokens = read_special_tokens(checkpoint.directory, tokenizer)
+            save_tokenizer(tokenizer, staging / TOKENIZER_NAME)
+            architecture, notes = _leave_out_unusable(architecture, special_tokens)
+            facts = _describe_model(request, checkpoint, architecture, sentence, special_tokens)
         with progress.step("Write the graph"):
+            weights = select_weights(checkpoint, architecture)
             build_graph(weights, architecture, staging)
             manifest = _draft_manifest(staging, facts, location, checkpoint)
         with progress.step("Load the graph as the server does"):
@@ -104,14 +108,15 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         with progress.step("Load the checkpoint in PyTorch"):
             reference = load_reference(checkpoint.directory, weights, architecture.heads)
             served_tokenizer = Tokenizer(staging / TOKENIZER_NAME, facts)
-            items = make_items(served_tokenizer, read_texts(request.verify), architecture)
+            built_in = make_items(served_tokenizer, read_texts(None), architecture)
+            asked = make_items(served_tokenizer, read_texts(request.verify), architecture)
+            items, gaps = fill_gaps(asked, built_in, architecture.heads)
         with progress.step("Verify against PyTorch", len(items)) as advance:
             outputs = run_both(engine, reference, items, advance)
-            verdict = _pass_gates(outputs, request.precision)
+            verdict = _pass_gates(outputs, facts)
         with progress.step("Write golden outputs and report"):
-            golden_items = choose_golden(make_items(served_tokenizer, read_texts(None), architecture))
-            write_golden(staging / GOLDEN_NAME, make_cases(engine, reference, golden_items))
-            notes = _notes(weights)
+            write_golden(staging / GOLDEN_NAME, make_cases(engine, reference, choose_golden(built_in)))
+            notes = (*notes, *_note_unused(weights), *_note_gaps(gaps))
             files = record_files(staging)
             write_report(
                 Report(manifest=manifest, verdict=verdict, operators=operators, files=files, notes=notes), staging
@@ -124,12 +129,22 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     return ExportResult(manifest=manifest, verdict=verdict, operators=operators, notes=notes)
 
 
+def _leave_out_unusable(
+    architecture: Architecture, special_tokens: SpecialTokens
+) -> tuple[Architecture, tuple[str, ...]]:
+    """Without the head for masked words where no text can hold a mask, and a note that says so."""
+    if special_tokens.mask is not None or Head.MASKED_LM not in architecture.heads:
+        return architecture, ()
+    heads = tuple(head for head in architecture.heads if head is not Head.MASKED_LM)
+    return replace(architecture, heads=heads), ("Left out the head masked_lm: the tokenizer has no mask token.",)
+
+
 def _describe_model(
     request: ExportRequest,
     checkpoint: Checkpoint,
     architecture: Architecture,
     sentence: SentenceFiles,
-    tokenizer: tokenizers.Tokenizer,
+    special_tokens: SpecialTokens,
 ) -> ModelFacts:
     positions = architecture.position_limit - checkpoint.family.position_offset
     return ModelFacts(
@@ -152,7 +167,7 @@ def _describe_model(
         problem_type=architecture.problem_type,
         default_pooling=sentence.pooling,
         default_normalize=sentence.normalize,
-        special_tokens=read_special_tokens(checkpoint.directory, tokenizer),
+        special_tokens=special_tokens,
     )
 
 
@@ -180,26 +195,40 @@ def _open_engine(bundle: Bundle) -> tuple[Engine, Operators]:
     """Load the graph, and look at what the session made of it."""
     with tempfile.TemporaryDirectory(dir=bundle.path) as folder:
         optimized = Path(folder) / GRAPH_NAME
-        engine = Engine(bundle, _threads(), optimized)
+        try:
+            engine = Engine(bundle, _threads(), optimized)
+        except BundleError:
+            # Either the graph cannot be loaded, or what the session makes of it cannot be written.
+            Engine(bundle, _threads())
+            raise ExportError(
+                f"{bundle.path.parent}: ONNX Runtime cannot write the graph as it runs it; is there space left?"
+            ) from None
         operators = Operators(exported=count_operators(bundle.graph_path), optimized=count_operators(optimized))
     check_operators(operators, bundle.model.layer_count)
     return engine, operators
 
 
-def _pass_gates(outputs: list[Outputs], precision: str) -> Verdict:
-    verdict = judge(outputs, precision)
+def _pass_gates(outputs: list[Outputs], facts: ModelFacts) -> Verdict:
+    verdict = judge(outputs, facts.precision, facts.heads)
     if verdict.failures:
-        raise ExportError(f"the bundle differs from PyTorch: {'; '.join(verdict.failures)}")
+        raise ExportError(f"the bundle is not shown to agree with PyTorch: {'; '.join(verdict.failures)}")
     return verdict
 
 
-def _notes(weights: Weights) -> tuple[str, ...]:
+def _note_unused(weights: Weights) -> tuple[str, ...]:
     """What the checkpoint holds and the bundle does not."""
     if not weights.unused:
         return ()
     more = len(weights.unused) - NAMES_SHOWN
     names = ", ".join(weights.unused[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return (f"Left out, since no supported head reads them: {names}.",)
+
+
+def _note_gaps(gaps: list[Head]) -> tuple[str, ...]:
+    if not gaps:
+        return ()
+    names = ", ".join(head.value for head in gaps)
+    return (f"Verified on built-in texts, since the given ones do not ask for it: {names}.",)
 
 
 def _threads() -> int:

@@ -49,6 +49,27 @@ def make_items(tokenizer: Tokenizer, texts: list[Text], architecture: Architectu
     return items
 
 
+def fill_gaps(items: list[Item], built_in: list[Item], heads: tuple[Head, ...]) -> tuple[list[Item], list[Head]]:
+    """The items, and of the built-in ones those that ask heads which none of these asks; and these heads."""
+    gaps = [head for head in heads if not any(_asks(item, head) for item in items)]
+    return [*items, *(item for item in built_in if any(_asks(item, head) for head in gaps))], gaps
+
+
+def _asks(item: Item, head: Head) -> bool:
+    wanted = item.wanted
+    match head:
+        case Head.EMBEDDING:
+            return bool(wanted.layers)
+        case Head.POOLER:
+            return wanted.pooler
+        case Head.MASKED_LM:
+            return bool(wanted.mask_positions)
+        case Head.NEXT_SENTENCE:
+            return wanted.next_sentence
+        case Head.SEQUENCE_CLASSIFICATION:
+            return wanted.classify
+
+
 def _vary(sentences: list[str]) -> Iterator[Text]:
     """Plain texts, masked texts and masked pairs of every length in words; then pairs of single sentences."""
     words = " ".join(sentences).split()

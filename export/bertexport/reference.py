@@ -116,12 +116,22 @@ def _load(directory: Path, weights: Weights, class_name: str) -> Any:
         raise ExportError(
             f"transformers cannot load {directory} as {class_name}: {' '.join(str(error).split())}"
         ) from error
+    _stand_in(model, weights)
     for name, tensor in _normalized_state(model, weights).items():
         if name in weights.tensors and not np.array_equal(tensor, weights.tensors[name]):
             raise ExportError(
                 f"transformers' {class_name} loads other values for {name} than the checkpoint's files hold"
             )
     return model.eval()
+
+
+def _stand_in(model: Any, weights: Weights) -> None:
+    """Tensors that the files leave out. Where `tie_word_embeddings` is off, `transformers` 5 leaves the decoder's bias
+    at zero for want of a tensor of its name, whereas the versions that wrote such files always tied it."""
+    for name, parameter in model.state_dict().items():
+        modern = next(iter(normalize_names({name: np.empty(0, np.float32)}, weights.family)))
+        if modern in weights.stood_in:
+            parameter.copy_(torch.from_numpy(weights.tensors[modern]))
 
 
 def _normalized_state(model: Any, weights: Weights) -> dict[str, Float32s]:

@@ -22,7 +22,8 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
     """A temporary directory beside `output` that takes its name once the block ends well, and vanishes otherwise.
 
     Every file is fsynced before the rename, so that a crash leaves either the old directory, the new one, or none.
-    Raises ExportError where `output` exists and may not be replaced, or cannot be written.
+    Raises ExportError where `output` exists and may not be replaced, or cannot be written; an OSError of the block,
+    a full disk's for one, becomes one too.
     """
     try:
         target = output.resolve()
@@ -31,17 +32,26 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".bertexport.", dir=target.parent))
     except (OSError, ValueError, RuntimeError) as error:  # also a null byte, a loop of links
-        raise ExportError(f"{output} cannot be written: {getattr(error, 'strerror', None) or error}") from error
+        raise _unwritable(output, error) from error
     try:
         yield staging
         staging.chmod(0o755)
         _sync_directory(staging)
         _take_name(staging, target)
+    except OSError as error:
+        # A failed write bears no name. A file beyond the staging directory is one that the block reads.
+        if error.filename is None or Path(os.fsdecode(error.filename)).is_relative_to(staging):
+            raise _unwritable(output, error) from error
+        raise ExportError(f"{os.fsdecode(error.filename)}: {error.strerror}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         for parent in new_parents:
             with contextlib.suppress(OSError):  # not empty: the bundle, or somebody else's files, are in it
                 parent.rmdir()
+
+
+def _unwritable(output: Path, error: Exception) -> ExportError:
+    return ExportError(f"{output} cannot be written: {getattr(error, 'strerror', None) or error}")
 
 
 def _check_target(target: Path, *, replace: bool) -> None:

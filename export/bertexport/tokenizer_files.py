@@ -44,6 +44,11 @@ def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenize
     return tokenizer
 
 
+def save_tokenizer(tokenizer: tokenizers.Tokenizer, path: Path) -> None:
+    """Raises OSError, which the Rust side would turn into a bare Exception."""
+    path.write_text(tokenizer.to_str(pretty=True), encoding="utf-8", newline="")
+
+
 def read_special_tokens(directory: Path, tokenizer: tokenizers.Tokenizer) -> SpecialTokens:
     """By the checkpoint's settings, else by BERT's names. Raises ExportError where cls, sep or pad are missing."""
     names = dict(DEFAULT_TOKENS)
@@ -78,7 +83,7 @@ def _build_from_vocabulary(directory: Path) -> tokenizers.Tokenizer:
 def _stated_names(settings: Mapping[str, Any]) -> dict[str, str]:
     """Role → text; a token is stated as its text or as an object that holds it."""
     stated = {role: settings[role] for role in DEFAULT_TOKENS if settings.get(role)}
-    return {role: str(token["content"] if isinstance(token, dict) else token) for role, token in stated.items()}
+    return {role: str(token.get("content") if isinstance(token, dict) else token) for role, token in stated.items()}
 
 
 def _find_token(tokenizer: tokenizers.Tokenizer, text: str) -> SpecialToken | None:

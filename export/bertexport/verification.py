@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from bertserve.bundle import Head
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.session import Engine
 
@@ -34,8 +35,9 @@ DECISIONS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A bound that a figure must keep; a figure that the bundle's heads do not give is not asked for."""
+    """A bound that a figure must keep. head: whose outputs the figure is about; asked of a bundle that has it."""
 
+    head: Head
     figure: str
     at_least: float | None = None
     at_most: float | None = None
@@ -50,12 +52,12 @@ class Gate:
 
 GATES: dict[str, tuple[Gate, ...]] = {
     "fp32": (
-        Gate(figure="hidden_max_relative_difference", at_most=1e-4),
-        Gate(figure="pooler_max_relative_difference", at_most=1e-4),
-        Gate(figure="masked_lm_max_relative_difference", at_most=1e-4),
-        Gate(figure="next_sentence_max_relative_difference", at_most=1e-4),
-        Gate(figure="classification_max_relative_difference", at_most=1e-4),
-        Gate(figure="token_cosine_min", at_least=0.99999),
+        Gate(head=Head.EMBEDDING, figure="hidden_max_relative_difference", at_most=1e-4),
+        Gate(head=Head.POOLER, figure="pooler_max_relative_difference", at_most=1e-4),
+        Gate(head=Head.MASKED_LM, figure="masked_lm_max_relative_difference", at_most=1e-4),
+        Gate(head=Head.NEXT_SENTENCE, figure="next_sentence_max_relative_difference", at_most=1e-4),
+        Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_max_relative_difference", at_most=1e-4),
+        Gate(head=Head.EMBEDDING, figure="token_cosine_min", at_least=0.99999),
     )
 }
 
@@ -102,8 +104,8 @@ def run_both(engine: Engine, reference: Reference, items: list[Item], advance: C
     return outputs
 
 
-def judge(outputs: list[Outputs], precision: str) -> Verdict:
-    """Figures, and the gates of the precision."""
+def judge(outputs: list[Outputs], precision: str, heads: tuple[Head, ...]) -> Verdict:
+    """Figures, and the gates of the precision for these heads; one without its figure is missed."""
     differences = [
         d
         for o in outputs
@@ -116,10 +118,11 @@ def judge(outputs: list[Outputs], precision: str) -> Verdict:
         "verified_inputs": float(len(outputs)),
         "verified_tokens": float(sum(o.item.length for o in outputs)),
     }
-    gates = tuple(gate for gate in GATES[precision] if gate.figure in figures)
-    failures = tuple(
-        f"{g.figure} is {figures[g.figure]:.3g}, must be {g}" for g in gates if not g.passes(figures[g.figure])
-    )
+    asked = [gate for gate in GATES[precision] if gate.head in heads]
+    gates = tuple(gate for gate in asked if gate.figure in figures)
+    missing = (f"no text verifies {gate.head.value} ({gate.figure})" for gate in asked if gate not in gates)
+    missed = (f"{g.figure} is {figures[g.figure]:.3g}, must be {g}" for g in gates if not g.passes(figures[g.figure]))
+    failures = (*missing, *missed)
     return Verdict(figures=figures, bands=tuple(_bands(differences)), gates=gates, failures=failures)
 
 

@@ -12,6 +12,10 @@ from bertapi.client import DEFAULT_TIMEOUT_SECONDS
 DEFAULT_TARGET = "127.0.0.1:50051"
 PAIR_SEPARATOR = "|||"
 EXIT_USAGE = 2
+# A layer's number is an int32 of the API.
+LAYERS = range(-(2**31), 2**31)
+# Some thirty years: longer ones overflow gRPC's clock, and nobody can tell them from none.
+LONGEST_TIMEOUT_SECONDS = 1e9
 CONNECTION_DEFAULTS = {
     "target": DEFAULT_TARGET,
     "model": "",
@@ -55,8 +59,8 @@ def _connection_parser() -> OneLineParser:
     """Options that may stand before the command as well as after: neither place may reset what the other said."""
     parser = OneLineParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = parser.add_argument_group("server and output")
-    group.add_argument("--target", metavar="HOST:PORT", help=f"the server; {DEFAULT_TARGET} by default")
-    group.add_argument("--model", metavar="NAME", help="a served model; by default the server's first")
+    group.add_argument("--target", type=_server, metavar="HOST:PORT", help=f"the server; {DEFAULT_TARGET} by default")
+    group.add_argument("--model", type=_sendable, metavar="NAME", help="a served model; by default the server's first")
     group.add_argument("--json", action="store_true", help="print the response as proto JSON, as grpcurl names fields")
     group.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help=f"for an answer; {DEFAULT_TIMEOUT_SECONDS:g} by default"
@@ -99,7 +103,7 @@ def _add_truncation(parser: argparse.ArgumentParser) -> None:
 
 def _add_next_sentence_command(commands: Commands) -> None:
     parser = _add_command(commands, "nsp", "how likely each candidate is to follow the first sentence")
-    parser.add_argument("first", metavar="FIRST")
+    parser.add_argument("first", type=_sendable, metavar="FIRST")
     parser.add_argument("candidates", nargs="+", metavar="CANDIDATE", help="- reads one a line from standard input")
     _add_truncation(parser)
 
@@ -120,7 +124,12 @@ def _add_embed_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("vectors")
     group.add_argument("--pooling", choices=get_args(Pooling), help="the model's own by default; none: one per token")
     group.add_argument(
-        "--layers", type=_integers, default=(), metavar="N,N", help="written --layers=-1,-2; the last by default"
+        "--layers",
+        type=_integers,
+        action="extend",
+        default=[],
+        metavar="N,N",
+        help="written --layers=-1,-2; the last by default",
     )
     group.add_argument("--merge", choices=get_args(LayerMerge), default="concat", help="how several layers become one")
     group.add_argument(
@@ -133,14 +142,39 @@ def _add_embed_options(parser: argparse.ArgumentParser) -> None:
 def _add_fill_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("masked words")
     group.add_argument("--top-k", type=_count, metavar="K", help="words per mask; the server's default is 5")
-    group.add_argument("--targets", type=_words, default=[], metavar="WORD,WORD", help="words to score, likely or not")
+    group.add_argument(
+        "--targets",
+        type=_words,
+        action="extend",
+        default=[],
+        metavar="WORD,WORD",
+        help="words to score, likely or not; may be given several times",
+    )
+
+
+def _sendable(value: str) -> str:
+    """Bytes that are not UTF-8 come as lone surrogates, which no message can hold."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{value!r} is not UTF-8") from None
+    return value
+
+
+def _server(value: str) -> str:
+    if not value.strip():
+        raise argparse.ArgumentTypeError(f"{value!r} names no server")
+    return _sendable(value)
 
 
 def _seconds(value: str) -> float:
-    seconds = float(value)
-    if not seconds > 0 or math.isnan(seconds):
-        raise argparse.ArgumentTypeError(f"{value} is no positive number of seconds")
-    return seconds
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{value!r} is no positive number of seconds")
+    return seconds if seconds <= LONGEST_TIMEOUT_SECONDS else math.inf
 
 
 def _count(value: str) -> int:
@@ -149,13 +183,16 @@ def _count(value: str) -> int:
     return min(int(value), 2**32 - 1)
 
 
-def _integers(value: str) -> tuple[int, ...]:
+def _integers(value: str) -> list[int]:
     try:
-        return tuple(int(part) for part in value.split(","))
+        layers = [int(part) for part in value.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{value!r} is no list of layers such as -1,-2") from None
+    if any(layer not in LAYERS for layer in layers):
+        raise argparse.ArgumentTypeError(f"{value!r} names a layer that no model has")
+    return layers
 
 
 def _words(value: str) -> list[str]:
     """A lone comma is a word too."""
-    return [value] if value == "," else [word.strip() for word in value.split(",")]
+    return [value] if value == "," else [word.strip() for word in _sendable(value).split(",")]

@@ -40,6 +40,14 @@ WRONG_USAGE = {
     "unknown pooling": ["embed", "a", "--pooling", "avg"],
     "three texts in a pair": ["embed", "a ||| b ||| c"],
     "bytes that are not UTF-8": ["embed", "\udcff"],
+    "a first sentence that is not UTF-8": ["nsp", "\udcff", "a"],
+    "a candidate that is not UTF-8": ["nsp", "a", "\udcff"],
+    "a target that is not UTF-8": ["fill", "a [MASK]", "--targets", "\udcff"],
+    "a model that is not UTF-8": ["info", "--model", "\udcff"],
+    "a server that is not UTF-8": ["info", "--target", "\udcff:1"],
+    "no server": ["info", "--target", ""],
+    "a layer beyond int32": ["embed", "a", "--layers=99999999999"],
+    "a time that is no number": ["info", "--timeout", "soon"],
 }
 
 
@@ -72,6 +80,24 @@ def test_fill_scores_the_asked_words(call):
         ["asked", "dog"],
         ["asked", "cat"],
     ]
+
+
+def test_targets_may_be_given_several_times(call):
+    """Every `--targets` adds its words to those before."""
+    _, output, _ = call("fill", MASKED, "--top-k", "0", "--targets", "dog", "--targets", "cat,mat")
+    assert [line.split()[1] for line in output.split("\n") if line.startswith("asked")] == ["dog", "cat", "mat"]
+
+
+def test_layers_may_be_given_several_times(call):
+    """Every `--layers` adds its layers: concatenated, two are twice as long as one."""
+    outputs = (call("embed", PLAIN, *layers)[1] for layers in (["--layers=-1"], ["--layers=-1", "--layers=-2"]))
+    one, two = (int(output.partition("[")[2].partition("]")[0]) for output in outputs)
+    assert two == 2 * one
+
+
+def test_a_timeout_beyond_all_clocks_is_none(call):
+    """A time too long for gRPC is waited for like any other."""
+    assert call("info", "--timeout", "1e300")[0] == 0
 
 
 def test_several_texts_are_numbered(call):

@@ -140,6 +140,31 @@ def test_a_head_that_is_not_supported_is_left_out_and_noted(tmp_path: Path, expo
     assert "classifier.bias, classifier.weight" in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
 
 
+def test_without_a_mask_token_the_masked_lm_head_is_left_out_and_noted(tmp_path: Path, export: Export) -> None:
+    """No text could ever ask for it; everything else is served."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (checkpoint / name).read_text(encoding="utf-8")
+        (checkpoint / name).write_text(text.replace("[MASK]", "[NONE]"), encoding="utf-8")
+    bundle = export(checkpoint)
+    assert bundle.model.heads == (Head.EMBEDDING, Head.POOLER, Head.NEXT_SENTENCE)
+    assert "Left out the head masked_lm" in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
+
+
+def test_an_own_decoder_reads_the_bias_under_its_old_name(tmp_path: Path, export: Export) -> None:
+    """A decoder that is not the word table, its bias stored as cls.predictions.bias alone, counts with that bias."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", tie_word_embeddings=False)
+    tensors = read_tensors(checkpoint)
+    decoder = tensors["bert.embeddings.word_embeddings.weight"][::-1].copy()
+    write_tensors(checkpoint, {**tensors, "cls.predictions.decoder.weight": decoder})
+    implied = export(checkpoint, tmp_path / "implied.bundle")
+    bias = tensors["cls.predictions.bias"]
+    named = {"cls.predictions.decoder.weight": decoder, "cls.predictions.decoder.bias": bias.copy()}
+    write_tensors(checkpoint, {**tensors, **named})
+    stated = export(checkpoint, tmp_path / "stated.bundle")
+    assert implied.manifest.files["model.onnx"] == stated.manifest.files["model.onnx"]
+
+
 def test_truncation_and_padding_are_taken_out_of_the_tokenizer(tmp_path: Path, export: Export) -> None:
     """A checkpoint's tokenizer.json cuts at 16 tokens and fills up to them; the bundle's does neither."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint")

@@ -19,6 +19,9 @@ from .conftest import RunCommand, command_environment
 
 pytestmark = pytest.mark.export
 
+# Of the graph that `write_checkpoint` leads to; as ONNX Runtime runs it, it is a little larger.
+GRAPH_BYTES = (Path(__file__).parents[1] / "bundles" / "pretraining" / "model.onnx").stat().st_size
+
 STEPS = (
     "Find the checkpoint",
     "Read weights and settings",
@@ -104,6 +107,44 @@ def test_help_names_every_option(run_command: RunCommand) -> None:
     assert result.returncode == 0
     for option in ("MODEL", "--output", "--precision", "--revision", "--verify", "--force"):
         assert option in result.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interruption_while_loading_is_one_line(number: signal.Signals) -> None:
+    """Before the arguments are even read, the command says the same."""
+    program = (
+        "import os, sys, bertexport.__main__ as command\n"
+        "class Interrupt:\n"
+        f"    def find_spec(self, name, *_): name == 'typer' and os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "command.main()\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (finished.returncode, finished.stderr) == (130, "bertexport: interrupted; nothing was written\n")
+
+
+@pytest.mark.parametrize("limit", [4_000, 100_000, GRAPH_BYTES], ids=["tokenizer", "graph", "graph as it runs"])
+def test_a_full_disk_is_one_line(limit: int, tmp_path: Path) -> None:
+    """Whichever file is the first that cannot be written, it is not the graph that is at fault."""
+    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "out" / "bundle"
+    program = (
+        "import resource, runpy\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "runpy.run_module('bertexport', run_name='__main__')\n"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", program, checkpoint, "-o", output],
+        env=command_environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert finished.returncode == 1
+    (line,) = [line for line in finished.stderr.splitlines() if not line.startswith("✓")]
+    assert line.startswith("bertexport: ")
+    assert "cannot be written" in line or "cannot write" in line
+    assert not output.parent.exists()
 
 
 @pytest.mark.slow

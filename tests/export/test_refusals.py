@@ -97,6 +97,11 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "heads that do not divide": (edit_config(num_attention_heads=5), "no multiple of num_attention_heads 5"),
     "unknown activation": (edit_config(hidden_act="mish"), "hidden_act 'mish'; supported: gelu"),
     "relative positions": (edit_config(position_embedding_type="relative_key"), "position_embedding_type"),
+    **{
+        f"layer_norm_eps {value!r}": (edit_config(layer_norm_eps=value), "layer_norm_eps is .*positive number")
+        for value in (None, "abc", 0, -1, float("nan"), float("inf"), True, 10**400)
+    },
+    "architectures is an object": (edit_config(architectures={"a": 1}), "architectures is .*list of class names"),
     "a decoder": (edit_config(is_decoder=True), "the model is a decoder"),
     "two names for a tensor": (duplicate_names, "under two names"),
     "a module that is not served": (shuffle_modules, "module Dense cannot be served"),
@@ -106,6 +111,13 @@ CLASSIFIER_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "too few labels": (edit_config(id2label={"0": "only"}), "id2label has labels 0, the classifier 2 outputs"),
     "labels numbered from one": (edit_config(id2label={"1": "a", "2": "b"}), "number them 0 to 1"),
     "unknown problem": (edit_config(problem_type="ranking"), "problem_type 'ranking'"),
+    "no problem": (edit_config(problem_type=["x"]), r"problem_type \['x'\]; supported"),
+    "a label count that is no number": (
+        edit_config(id2label=None, num_labels="two"),
+        "num_labels is 'two', a positive whole number",
+    ),
+    "another label count": (edit_config(id2label=None, num_labels=3), "num_labels is 3 .*classifier has 2 outputs"),
+    "labels that are no map": (edit_config(id2label=7), "id2label is 7, the classifier 2 outputs"),
     "no pooler bias": (edit_tensor("bert.pooler.dense.bias", lambda _: None), "lacks tensors: pooler.dense.bias"),
 }
 
@@ -160,6 +172,14 @@ def test_a_missing_shard_is_refused(tmp_path: Path, export: Export) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", form="shards")
     (checkpoint / "model-00002-of-00002.safetensors").unlink()
     assert_refused(export, checkpoint, tmp_path, "weight files missing: model-00002-of-00002.safetensors")
+
+
+def test_a_shard_without_a_name_is_refused(tmp_path: Path, export: Export) -> None:
+    """An index whose file names are something else entirely."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", form="shards")
+    index = {"weight_map": {"embeddings": ["model.safetensors"]}}
+    (checkpoint / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+    assert_refused(export, checkpoint, tmp_path, "names no weight files beside it")
 
 
 def test_a_shard_outside_of_the_folder_is_refused(tmp_path: Path, export: Export) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,30 @@ def test_failure_leaves_nothing_behind(tmp_path: Path, error: type[BaseException
     with pytest.raises(error):
         write_half()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """The line names the output, not a temporary file, and says what the system says."""
+
+    def fill() -> None:
+        with staged_directory(tmp_path / "bundle", replace=False), Path("/dev/full").open("wb", buffering=0) as full:
+            full.write(b"content")
+
+    with pytest.raises(ExportError) as caught:
+        fill()
+    assert str(caught.value) == f"{tmp_path / 'bundle'} cannot be written: {os.strerror(errno.ENOSPC)}"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """It is not the output that is at fault."""
+
+    def read() -> None:
+        with staged_directory(tmp_path / "bundle", replace=False):
+            (tmp_path / "weights").read_bytes()
+
+    with pytest.raises(ExportError, match=f"{tmp_path / 'weights'}: {os.strerror(errno.ENOENT)}"):
+        read()
 
 
 def test_failure_leaves_the_old_bundle(tmp_path: Path) -> None:

@@ -15,8 +15,13 @@ from bertexport.verification import Outputs, judge, run_both
 from bertserve.bundle import Head
 from bertserve.engine.session import Engine
 from bertserve.tokenizer import Text, Tokenizer
+from checkpoints import write_checkpoint
+
+from .conftest import Export
 
 pytestmark = pytest.mark.export
+
+ALL_HEADS = tuple(Head)
 
 CLASSES: dict[tuple[Head, ...], list[str]] = {
     (Head.EMBEDDING,): ["BertModel"],
@@ -25,7 +30,7 @@ CLASSES: dict[tuple[Head, ...], list[str]] = {
     (Head.EMBEDDING, Head.POOLER, Head.MASKED_LM): ["BertForMaskedLM", "BertModel"],
     (Head.EMBEDDING, Head.POOLER, Head.MASKED_LM, Head.NEXT_SENTENCE): ["BertForPreTraining"],
     (Head.EMBEDDING, Head.POOLER, Head.NEXT_SENTENCE): ["BertForNextSentencePrediction"],
-    tuple(Head): ["BertForPreTraining", "BertForSequenceClassification"],
+    ALL_HEADS: ["BertForPreTraining", "BertForSequenceClassification"],
 }
 
 
@@ -53,7 +58,7 @@ def shift(outputs: Outputs, name: str, by: float) -> Outputs:
 
 def test_equal_outputs_pass_every_gate(outputs: list[Outputs]) -> None:
     """All figures of all heads are there, and none fails."""
-    verdict = judge(outputs, "fp32")
+    verdict = judge(outputs, "fp32", ALL_HEADS)
     assert verdict.failures == ()
     assert len(verdict.gates) == 6
     assert verdict.figures["verified_inputs"] == 3
@@ -72,7 +77,7 @@ def test_equal_outputs_pass_every_gate(outputs: list[Outputs]) -> None:
 @pytest.mark.parametrize("by", [0.01, np.nan], ids=["one percent", "NaN"])
 def test_one_wrong_value_in_one_output_fails(output: str, figure: str, by: float, outputs: list[Outputs]) -> None:
     """The gate of that output is missed, and the failure names it."""
-    failures = judge([shift(outputs[0], output, by), *outputs[1:]], "fp32").failures
+    failures = judge([shift(outputs[0], output, by), *outputs[1:]], "fp32", ALL_HEADS).failures
     assert [failure.split()[0] for failure in failures] == [figure]
 
 
@@ -81,7 +86,7 @@ def test_one_wrong_value_in_any_layer_fails(outputs: list[Outputs]) -> None:
     layers = {layer: values.copy() for layer, values in outputs[0].actual.layers.items()}
     layers[1][2, 3] += 1
     wrong = replace(outputs[0], actual=replace(outputs[0].actual, layers=layers))
-    failures = judge([wrong, *outputs[1:]], "fp32").failures
+    failures = judge([wrong, *outputs[1:]], "fp32", ALL_HEADS).failures
     assert [failure.split()[0] for failure in failures] == ["hidden_max_relative_difference", "token_cosine_min"]
 
 
@@ -97,14 +102,14 @@ def decide(outputs: Outputs, actual: tuple[float, float], expected: tuple[float,
 def test_a_decision_counts_only_where_pytorch_is_decided(outputs: list[Outputs]) -> None:
     """Of two nearly equal logits either may win: the case is left out, and its share is a figure."""
     undecided, decided = decide(outputs[0], (0.0, 0.02), (0.02, 0.0)), decide(outputs[1], (2.0, 1.0), (2.0, 1.0))
-    figures = judge([undecided, decided], "fp32").figures
+    figures = judge([undecided, decided], "fp32", ALL_HEADS).figures
     assert (figures["next_sentence_agreement"], figures["next_sentence_undecided_share"]) == (1.0, 0.5)
 
 
 def test_a_decided_disagreement_counts(outputs: list[Outputs]) -> None:
     """One of two verdicts turned around is an agreement of one half."""
     turned, kept = decide(outputs[0], (0.0, 2.0), (2.0, 0.0)), decide(outputs[1], (2.0, 1.0), (2.0, 1.0))
-    assert judge([turned, kept], "fp32").figures["next_sentence_agreement"] == 0.5
+    assert judge([turned, kept], "fp32", ALL_HEADS).figures["next_sentence_agreement"] == 0.5
 
 
 @pytest.mark.parametrize(("heads", "names"), CLASSES.items(), ids=[" ".join(names) for names in CLASSES.values()])
@@ -131,3 +136,34 @@ def test_a_file_of_texts_may_hold_pairs(tmp_path: Path) -> None:
         Text(text="[MASK] b c d e f g [MASK]"),
         Text(text="is [MASK] it", text_pair="yes"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("content", "gaps"),
+    [
+        ("the cat sat\n", "next_sentence"),
+        ("the cat\n\tcat\n", "next_sentence"),
+        ("yes\nthe\tcat\n", None),
+        ("\tcat\nyes\n", "masked_lm, next_sentence"),
+    ],
+    ids=["no pair", "a pair without a first text", "both", "neither"],
+)
+def test_heads_that_the_given_texts_do_not_ask_are_verified_on_built_in_ones(
+    content: str, gaps: str | None, tmp_path: Path, export: Export
+) -> None:
+    """Every head has its figure, and the report names those that the file left out."""
+    texts = tmp_path / "texts.tsv"
+    texts.write_text(content, encoding="utf-8")
+    bundle = export(write_checkpoint(tmp_path / "checkpoint"), verify=texts)
+    figures = bundle.manifest.accuracy
+    assert {"masked_lm_max_relative_difference", "next_sentence_max_relative_difference"} <= figures.keys()
+    report = (bundle.path / "REPORT.md").read_text(encoding="utf-8")
+    assert (f"given ones do not ask for it: {gaps}." in report) == (gaps is not None)
+
+
+@pytest.mark.parametrize("head", [Head.MASKED_LM, Head.NEXT_SENTENCE])
+def test_a_head_without_a_figure_fails(head: Head, outputs: list[Outputs]) -> None:
+    """Nothing passes for want of a text that asks for it."""
+    without = [o for o in outputs if not (o.item.wanted.mask_positions or o.item.wanted.next_sentence)]
+    failures = judge(without, "fp32", ALL_HEADS).failures
+    assert any(failure.startswith(f"no text verifies {head.value}") for failure in failures)
