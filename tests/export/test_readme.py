@@ -23,6 +23,13 @@ COMMANDS = re.findall(r"^\$ (.*)$", README, flags=re.MULTILINE)
 CALLS = [command for command in COMMANDS if command.startswith("bertcall ")]
 EXPORTS = [command for command in COMMANDS if command.startswith("bertexport ")]
 SERVES = [command for command in COMMANDS if command.startswith("bertserve ")]
+# Command → the lines that the README shows beneath it, empty ones and the footer with its times left out.
+SHOWN = {
+    command: [line for line in output.splitlines() if line]
+    for block in re.findall(r"```console\n(.*?)```", README, flags=re.DOTALL)
+    for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n?)*)", block, flags=re.MULTILINE)
+    if output.strip()
+}
 # Run by .ci/run, on a machine without them.
 SETUPS = {"make run", "make test", 'pip install ".[export]"'}
 
@@ -41,6 +48,13 @@ def test_call(demo_server: RunningServer, command: str) -> None:
     ended = subprocess.run([SCRIPTS / "bertcall", *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.strip()
+    shown = SHOWN.get(command)
+    assert shown is None or [line for line in ended.stdout.splitlines() if line][:-1] == shown
+
+
+def test_answers_are_shown() -> None:
+    """The seed example, a masked word, and a true and a false next sentence."""
+    assert {command.split()[1] for command in SHOWN} == {"analyze", "fill", "nsp"}
 
 
 @pytest.fixture(scope="module")
