@@ -117,16 +117,20 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         with progress.step("Write golden outputs and report"):
             write_golden(staging / GOLDEN_NAME, make_cases(engine, reference, choose_golden(built_in)))
             notes = (*notes, *_note_unused(weights), *_note_gaps(gaps))
-            files = record_files(staging)
-            write_report(
-                Report(manifest=manifest, verdict=verdict, operators=operators, files=files, notes=notes), staging
-            )
-            manifest = manifest.model_copy(update={"files": record_files(staging), "accuracy": verdict.figures})
-            write_manifest(staging, manifest)
+            manifest = _record(staging, manifest, verdict, operators, notes)
         with progress.step("Check the bundle as the server does"):
             del engine, reference
             check_golden(Engine(read_bundle(staging), _threads()))
     return ExportResult(manifest=manifest, verdict=verdict, operators=operators, notes=notes)
+
+
+def _record(staging: Path, draft: Manifest, verdict: Verdict, operators: Operators, notes: tuple[str, ...]) -> Manifest:
+    """Write the report, then the manifest, which holds the hash of every other file."""
+    files = record_files(staging)
+    write_report(Report(manifest=draft, verdict=verdict, operators=operators, files=files, notes=notes), staging)
+    manifest = draft.model_copy(update={"files": record_files(staging), "accuracy": verdict.figures})
+    write_manifest(staging, manifest)
+    return manifest
 
 
 def _leave_out_unusable(
