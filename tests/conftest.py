@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import grpc
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# A shell starts its background jobs with SIGINT ignored, and what they start inherits it: tests that interrupt would wait.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from servers import CLASSIFIER, PLAIN, PRETRAINING, RunningServer, running_server
