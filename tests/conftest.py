@@ -12,11 +12,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# A shell starts its background jobs with SIGINT ignored, and what they start inherits it: tests that interrupt would wait.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from servers import CLASSIFIER, PLAIN, PRETRAINING, RunningServer, running_server
+
+# A shell starts background jobs with SIGINT ignored, and what they start inherits that: no test could interrupt it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
