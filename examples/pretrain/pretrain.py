@@ -4,14 +4,17 @@
 
 Run it again to go on where it stopped. DIR/checkpoint is the model in Hugging Face form; DIR/log.jsonl the losses.
 The recipe is Devlin et al. 2018 (arXiv:1810.04805), with what later work found for a small budget: the vocabulary layer
-on masked rows alone, mostly short texts (Izsak et al. 2021, arXiv:2104.07705), no dropout while no text is seen twice.
+on masked rows alone, mostly short texts (Izsak et al. 2021, arXiv:2104.07705), no dropout while hardly any text is seen
+twice, products in bfloat16 where the processor multiplies it (Kalamkar et al. 2019, arXiv:1905.12322).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,6 +74,16 @@ class Run:
         self.batches_rng = np.random.default_rng([seed, self.step])
 
 
+@functools.cache
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 itself, at about twice the speed of float32."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
 def compute_losses(model: BertForPreTraining, batch: Batch) -> Losses:
     """The vocabulary-wide layer runs on the rows of asked tokens alone: on 15 % of the rows, at 15 % of its cost."""
     tensors = {
@@ -110,7 +123,8 @@ def make_optimizer(model: nn.Module, weight_decay: float) -> torch.optim.Optimiz
 def train_step(run: Run, batch: Batch, rate: float) -> Losses:
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    losses = compute_losses(run.model, batch)
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
+        losses = compute_losses(run.model, batch)
     (losses.masked_lm + losses.next_sentence).backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(run.model.parameters(), 1.0)
     run.optimizer.step()
@@ -121,7 +135,10 @@ def train_step(run: Run, batch: Batch, rate: float) -> Losses:
 
 
 def train(run: Run, batches: Iterator[Batch], budget_seconds: float, peak_rate: float, directory: Path) -> None:
-    """Train until the time is used up; the learning rate follows the time, so that any machine ends at its best."""
+    """Train until the time is used up; the learning rate follows the time, so that any machine ends at its best.
+
+    Time is the processor's, per thread: what other work takes from this one does not count.
+    """
     recent: list[dict[str, float]] = []
     saved_at = run.seconds
     columns = (
@@ -133,10 +150,10 @@ def train(run: Run, batches: Iterator[Batch], budget_seconds: float, peak_rate: 
     with Progress(*columns) as progress, (directory / "log.jsonl").open("a", encoding="utf-8") as log:
         bar = progress.add_task("pretraining", total=budget_seconds, figures="")
         while run.seconds < budget_seconds:
-            started = time.monotonic()
+            started = time.process_time()
             losses = train_step(run, next(batches), learning_rate(run.seconds / budget_seconds, peak_rate))
             recent.append(losses.as_dict())
-            run.seconds += time.monotonic() - started
+            run.seconds += (time.process_time() - started) / torch.get_num_threads()
             if run.step % LOG_EVERY_STEPS == 0:
                 means = {name: float(np.mean([r[name] for r in recent])) for name in recent[0]}
                 recent.clear()
@@ -211,7 +228,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path, help="a paragraph a line, a blank line between articles; .xz or plain")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--minutes", type=float, default=120, help="training time, kept across resumptions")
+    parser.add_argument("--minutes", type=float, default=120, help="processor time per thread, kept across resumptions")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=192, help="a multiple of 64, the size of an attention head")
     parser.add_argument("--vocabulary", type=int, default=8192, metavar="SIZE")
@@ -226,6 +244,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     options = parse_options()
     torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     corpus, special = prepare(options.text, options.output, options.vocabulary, options.max_tokens)
     print(f"{corpus.article_count} articles, {len(corpus.tokens) / 1e6:.1f} M tokens")
