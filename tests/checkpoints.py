@@ -80,6 +80,7 @@ TINY = {
     "pad_token_id": 0,
 }
 
+CLASSIFIERS = {"sequence_classification", "token_classification"}
 PRETRAINED_HEADS = ("masked_lm", "next_sentence")
 
 
@@ -96,7 +97,8 @@ def write_checkpoint(
     dtype: type[np.generic] = np.float32,
     **config: Any,
 ) -> Path:
-    """Write a checkpoint with the heads asked: pooler, masked_lm, next_sentence, sequence_classification.
+    """Write a checkpoint with the heads asked: pooler, masked_lm, next_sentence, and either sequence_classification or
+    token_classification.
 
     form: safetensors, shards (two files and an index) or pickle. prefix: names begin with `bert.`. legacy_names: gamma
     and beta, as the first checkpoints have them. tokenizer: tokenizer.json, vocab.txt, or "" for none. config: entries
@@ -104,7 +106,7 @@ def write_checkpoint(
     """
     heads = set(heads)
     settings = {**TINY, "architectures": [architecture(heads)], **config}
-    if "sequence_classification" in heads:
+    if heads & CLASSIFIERS:
         settings.setdefault("id2label", {str(index): label for index, label in enumerate(labels)})
         settings.setdefault("label2id", {label: index for index, label in enumerate(labels)})
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -121,6 +123,8 @@ def architecture(heads: set[str]) -> str:
     """The `transformers` class that a checkpoint with these heads would name."""
     if "sequence_classification" in heads:
         return "BertForSequenceClassification"
+    if "token_classification" in heads:
+        return "BertForTokenClassification"
     if "masked_lm" in heads:
         return "BertForPreTraining" if "next_sentence" in heads else "BertForMaskedLM"
     return "BertForNextSentencePrediction" if "next_sentence" in heads else "BertModel"
@@ -163,7 +167,7 @@ def draw_tensors(config: Mapping[str, Any], heads: set[str], label_count: int, s
         tensors["cls.predictions.bias"] = rng.normal(0, 0.1, vocabulary).astype(np.float32)
     if "next_sentence" in heads:
         linear("cls.seq_relationship", 2, hidden)
-    if "sequence_classification" in heads:
+    if heads & CLASSIFIERS:
         linear("classifier", label_count, hidden)
     return tensors
 

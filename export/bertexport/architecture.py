@@ -1,7 +1,8 @@
 """What a checkpoint's settings and tensors say together: its sizes, its heads, and what its labels mean.
 
-Heads are decided by the tensors that are there, never by the class that config.json names: the hub's bert-base-uncased
-calls itself BertForMaskedLM and carries a next-sentence head too.
+Heads are decided by the tensors that are there, not by the class that config.json names: the hub's bert-base-uncased
+calls itself BertForMaskedLM and carries a next-sentence head too. The one thing that the class decides is what a
+classifier classifies, texts or tokens, for old token classifiers carry an idle pooler and look like those of texts.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ PROBLEM_TYPES = {
     "single_label_classification": ProblemType.SINGLE_LABEL,
     "multi_label_classification": ProblemType.MULTI_LABEL,
     "regression": ProblemType.REGRESSION,
+}
+# A checkpoint has one classifier: the head that it is, by how the names of its classes in `transformers` end.
+CLASSIFIERS = {
+    Head.SEQUENCE_CLASSIFICATION: "ForSequenceClassification",
+    Head.TOKEN_CLASSIFICATION: "ForTokenClassification",
 }
 NAMES_SHOWN = 6
 FLOAT32_TINY = float(np.finfo(np.float32).tiny)
@@ -76,8 +82,8 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     """Raises ExportError: a setting is missing or unsupported, or the label map disagrees with the head."""
     config = checkpoint.config
     _refuse_variants(config)
-    heads = find_heads(checkpoint.family, checkpoint.tensors)
-    labels, problem_type = _read_labels(checkpoint) if Head.SEQUENCE_CLASSIFICATION in heads else ((), None)
+    heads = find_heads(checkpoint.family, checkpoint.tensors, checkpoint.architecture)
+    labels = _read_labels(checkpoint) if set(heads) & set(CLASSIFIERS) else ()
     architecture = Architecture(
         heads=heads,
         hidden_size=_count(config, "hidden_size"),
@@ -90,7 +96,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         segment_count=_count(config, "type_vocab_size", 2),
         position_limit=_count(config, "max_position_embeddings", 512),
         labels=labels,
-        problem_type=problem_type,
+        problem_type=_read_problem_type(config, len(labels)) if Head.SEQUENCE_CLASSIFICATION in heads else None,
     )
     if architecture.hidden_size % architecture.attention_heads:
         raise ExportError(
@@ -100,14 +106,17 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     return architecture
 
 
-def find_heads(family: Family, tensors: Mapping[str, Float32s]) -> tuple[Head, ...]:
-    """The heads whose tensors are there, wholly or in part."""
+def find_heads(family: Family, tensors: Mapping[str, Float32s], class_name: str) -> tuple[Head, ...]:
+    """The heads whose tensors are there, wholly or in part; of classifiers one, the one that the class names if any."""
 
     def holds(start: str) -> bool:
         return any(name.startswith(start) for name in tensors)
 
-    found = (head for head, starts in family.marks.items() if all(holds(start) for start in starts))
-    return (Head.EMBEDDING, *found)
+    found = [head for head, starts in family.marks.items() if all(holds(start) for start in starts)]
+    classifiers = [head for head in found if head in CLASSIFIERS]
+    named = [head for head, ending in CLASSIFIERS.items() if classifiers and class_name.endswith(ending)]
+    others = (head for head in found if head not in CLASSIFIERS)
+    return (Head.EMBEDDING, *others, *(named or classifiers)[:1])
 
 
 def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weights:
@@ -171,7 +180,7 @@ def _epsilon(config: Mapping[str, Any]) -> float:
     return float(value)
 
 
-def _read_labels(checkpoint: Checkpoint) -> tuple[tuple[str, ...], ProblemType]:
+def _read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
     config, classifier = checkpoint.config, checkpoint.tensors.get("classifier.weight")
     if classifier is None:
         raise ExportError("the checkpoint lacks tensors: classifier.weight")
@@ -182,8 +191,7 @@ def _read_labels(checkpoint: Checkpoint) -> tuple[tuple[str, ...], ProblemType]:
         raise ExportError(
             f"config.json: id2label {found}, the classifier {count} outputs; number them 0 to {count - 1}"
         )
-    labels = tuple(str(names[str(index)]) for index in range(count))
-    return labels, _read_problem_type(config.get("problem_type"), count)
+    return tuple(str(names[str(index)]) for index in range(count))
 
 
 def _number_labels(config: Mapping[str, Any], count: int) -> dict[str, str]:
@@ -197,7 +205,8 @@ def _number_labels(config: Mapping[str, Any], count: int) -> dict[str, str]:
     return {str(index): f"LABEL_{index}" for index in range(count)}
 
 
-def _read_problem_type(name: object, label_count: int) -> ProblemType:
+def _read_problem_type(config: Mapping[str, Any], label_count: int) -> ProblemType:
+    name = config.get("problem_type")
     if name is None:
         return ProblemType.REGRESSION if label_count == 1 else ProblemType.SINGLE_LABEL
     if not isinstance(name, str) or name not in PROBLEM_TYPES:

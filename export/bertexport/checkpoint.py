@@ -33,7 +33,7 @@ OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".Layer
 class Checkpoint:
     """tensors: float32, by their normalised names. weights_sha256: over the weight files, in order of their names.
 
-    architecture: the class that the checkpoint calls itself, for the record; heads are decided by tensors.
+    architecture: the class that the checkpoint calls itself; heads are decided by tensors.
     """
 
     directory: Path

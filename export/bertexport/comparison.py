@@ -34,7 +34,8 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """Whether both choose the same: a mask's word, a pair's verdict, a text's label. overlap: of the best five."""
+    """Whether both choose the same: a mask's word, a pair's verdict, the label of a text or token. overlap: of the best
+    five."""
 
     output: str
     margin: float
@@ -64,10 +65,12 @@ def compare_heads(item: Item, actual: ItemOutputs, expected: ReferenceOutputs) -
         yield _difference("next_sentence", item, actual.next_sentence_logits, expected.next_sentence_logits)
     if actual.class_logits is not None and expected.class_logits is not None:
         yield _difference("classification", item, actual.class_logits, expected.class_logits)
+    if actual.tag_logits is not None and expected.tag_logits is not None:
+        yield _difference("tagging", item, actual.tag_logits, expected.tag_logits)
 
 
 def compare_decisions(actual: ItemOutputs, expected: ReferenceOutputs) -> Iterator[Decision]:
-    """The likeliest word at every mask, the verdict on a pair, the best label."""
+    """The likeliest word at every mask, the verdict on a pair, the best label of a text and of every token."""
     if actual.mask_top_ids is not None and expected.mask_log_probabilities is not None:
         for top_ids, log_probabilities in zip(actual.mask_top_ids, expected.mask_log_probabilities, strict=True):
             yield _decide_mask(top_ids, log_probabilities)
@@ -75,9 +78,18 @@ def compare_decisions(actual: ItemOutputs, expected: ReferenceOutputs) -> Iterat
         ("next_sentence", actual.next_sentence_logits, expected.next_sentence_logits),
         ("classification", actual.class_logits, expected.class_logits),
     ):
-        if logits is not None and reference is not None and len(reference) > 1:
-            agrees = bool(np.argmax(logits) == np.argmax(reference))
-            yield Decision(output=output, margin=_margin(reference), agrees=agrees)
+        if logits is not None and reference is not None:
+            yield from _decide(output, logits, reference)
+    if actual.tag_logits is not None and expected.tag_logits is not None:
+        for logits, reference in zip(actual.tag_logits, expected.tag_logits, strict=True):
+            yield from _decide("tagging", logits, reference)
+
+
+def _decide(output: str, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
+    """Nothing where there is but one label to choose."""
+    if len(reference) > 1:
+        agrees = bool(np.argmax(logits) == np.argmax(reference))
+        yield Decision(output=output, margin=_margin(reference), agrees=agrees)
 
 
 def _decide_mask(top_ids: NDArray[np.int64], log_probabilities: Float32s) -> Decision:

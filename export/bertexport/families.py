@@ -43,8 +43,8 @@ def _norm(name: str) -> Module:
 class Family:
     """embeddings, layer, heads: role → module; a head's modules include those of others that it reads.
 
-    marks: the role whose tensors show that a head is there. stand_ins: a tensor that may be missing → the one that then
-    takes its place. prefix: of the base model's names in checkpoints of a model with heads.
+    marks: beginnings of the names of tensors that together show that a head is there. stand_ins: a tensor that may be
+    missing → the one that then takes its place. prefix: of the base model's names in checkpoints of a model with heads.
     """
 
     name: str
@@ -70,6 +70,7 @@ class Family:
 
 _LAYER = "encoder.layer.{layer}"
 _POOLER = _linear("pooler.dense", "hidden", "hidden")
+_CLASSIFIER = _linear("classifier", "labels", "hidden")
 
 BERT = Family(
     name="bert",
@@ -100,14 +101,15 @@ BERT = Family(
             "decoder": _linear("cls.predictions.decoder", "vocabulary", "hidden"),
         },
         Head.NEXT_SENTENCE: {"pooler": _POOLER, "next_sentence": _linear("cls.seq_relationship", "two", "hidden")},
-        Head.SEQUENCE_CLASSIFICATION: {"pooler": _POOLER, "classifier": _linear("classifier", "labels", "hidden")},
+        Head.SEQUENCE_CLASSIFICATION: {"pooler": _POOLER, "classifier": _CLASSIFIER},
+        Head.TOKEN_CLASSIFICATION: {"classifier": _CLASSIFIER},
     },
-    # A classifier without a pooler labels tokens, not texts.
     marks={
         Head.POOLER: ("pooler.",),
         Head.MASKED_LM: ("cls.predictions.transform.",),
         Head.NEXT_SENTENCE: ("cls.seq_relationship.",),
         Head.SEQUENCE_CLASSIFICATION: ("classifier.", "pooler."),
+        Head.TOKEN_CLASSIFICATION: ("classifier.",),
     },
     stand_ins={
         "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",

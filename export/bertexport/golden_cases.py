@@ -39,7 +39,7 @@ def make_cases(engine: Engine, reference: Reference, items: list[Item]) -> list[
 
 def _asked(item: Item) -> int:
     wanted = item.wanted
-    return sum(map(bool, (wanted.mask_positions, wanted.next_sentence, wanted.pooler, wanted.classify)))
+    return sum(map(bool, (wanted.mask_positions, wanted.next_sentence, wanted.pooler, wanted.classify, wanted.tag)))
 
 
 def _narrow(item: Item) -> Item:
@@ -69,5 +69,6 @@ def _reference_outputs(item: Item, outputs: ReferenceOutputs) -> dict[str, Float
             else None,
             next_sentence_logits=outputs.next_sentence_logits if wanted.next_sentence else None,
             class_logits=outputs.class_logits if wanted.classify else None,
+            tag_logits=outputs.tag_logits if wanted.tag else None,
         )
     )

@@ -79,6 +79,8 @@ class _PackedGraph:
             case Head.SEQUENCE_CLASSIFICATION:
                 labels = len(self._architecture.labels)
                 self._write_logits(head, "classifier", "class_rows", "class_logits", labels)
+            case Head.TOKEN_CLASSIFICATION:
+                self._write_tags()
 
     def _write_group_bounds(self) -> None:
         """What every layer's loop reads, computed once: first row and end of each group, and their number."""
@@ -165,6 +167,13 @@ class _PackedGraph:
         pooled = self._pool(rows, f"{output}.pooled")
         self._linear(pooled, self._weights.family.heads[head][role], output)
         self._add_output(output, [output.removesuffix("_logits"), size])
+
+    def _write_tags(self) -> None:
+        """Logits over the labels, for every row of the texts that ask."""
+        self.inputs.append(tensor_info("tag_rows", ["tag_rows"], ints=True))
+        rows = self.writer.gather(self._last, "tag_rows", "tag_hidden")
+        self._linear(rows, self._weights.family.heads[Head.TOKEN_CLASSIFICATION]["classifier"], "tag_logits")
+        self._add_output("tag_logits", ["tags", len(self._architecture.labels)])
 
     def _pool(self, rows: str, output: str) -> str:
         """Dense and tanh over the rows asked, first tokens by rights."""

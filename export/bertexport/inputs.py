@@ -68,6 +68,8 @@ def _asks(item: Item, head: Head) -> bool:
             return wanted.next_sentence
         case Head.SEQUENCE_CLASSIFICATION:
             return wanted.classify
+        case Head.TOKEN_CLASSIFICATION:
+            return wanted.tag
 
 
 def _vary(sentences: list[str]) -> Iterator[Text]:
@@ -106,4 +108,5 @@ def _want_all(tokenized: TokenizedText, text: Text, architecture: Architecture) 
         target_ids=tuple(range(0, vocabulary, -(-vocabulary // SPREAD_TARGETS))) if masks else (),
         next_sentence=Head.NEXT_SENTENCE in heads and text.text_pair is not None,
         classify=Head.SEQUENCE_CLASSIFICATION in heads,
+        tag=Head.TOKEN_CLASSIFICATION in heads,
     )

@@ -27,6 +27,7 @@ CLASSES: dict[str, dict[tuple[Head, ...], str]] = {
         (Head.MASKED_LM,): "BertForMaskedLM",
         (Head.NEXT_SENTENCE,): "BertForNextSentencePrediction",
         (Head.SEQUENCE_CLASSIFICATION,): "BertForSequenceClassification",
+        (Head.TOKEN_CLASSIFICATION,): "BertForTokenClassification",
         (): "BertModel",
     }
 }
@@ -37,13 +38,15 @@ HEAD_OUTPUTS = {Head.MASKED_LM: "prediction_logits", Head.NEXT_SENTENCE: "seq_re
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceOutputs:
     """float32. layers: embedding layer first, [length, hidden] each; mask_log_probabilities: [masks, vocabulary];
-    pooled [hidden], next_sentence_logits [2] and class_logits [labels] are None where the checkpoint lacks the head."""
+    pooled [hidden], next_sentence_logits [2], class_logits [labels] and tag_logits [length, labels] are None where the
+    checkpoint lacks the head."""
 
     layers: tuple[Float32s, ...]
     pooled: Float32s | None = None
     mask_log_probabilities: Float32s | None = None
     next_sentence_logits: Float32s | None = None
     class_logits: Float32s | None = None
+    tag_logits: Float32s | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +77,7 @@ class Reference:
             mask_log_probabilities=torch.from_numpy(masks).log_softmax(-1).numpy() if masks is not None else None,
             next_sentence_logits=logits.get(Head.NEXT_SENTENCE),
             class_logits=logits.get(Head.SEQUENCE_CLASSIFICATION),
+            tag_logits=logits.get(Head.TOKEN_CLASSIFICATION),
         )
 
 

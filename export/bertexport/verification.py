@@ -30,6 +30,7 @@ DECISIONS = {
     "masked_lm": "masked_lm_top1_agreement",
     "next_sentence": "next_sentence_agreement",
     "classification": "classification_agreement",
+    "tagging": "tagging_agreement",
 }
 
 
@@ -57,6 +58,7 @@ GATES: dict[str, tuple[Gate, ...]] = {
         Gate(head=Head.MASKED_LM, figure="masked_lm_max_relative_difference", at_most=1e-4),
         Gate(head=Head.NEXT_SENTENCE, figure="next_sentence_max_relative_difference", at_most=1e-4),
         Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_max_relative_difference", at_most=1e-4),
+        Gate(head=Head.TOKEN_CLASSIFICATION, figure="tagging_max_relative_difference", at_most=1e-4),
         Gate(head=Head.EMBEDDING, figure="token_cosine_min", at_least=0.99999),
     )
 }

@@ -44,6 +44,7 @@ class Head(StrEnum):
     MASKED_LM = "masked_lm"
     NEXT_SENTENCE = "next_sentence"
     SEQUENCE_CLASSIFICATION = "sequence_classification"
+    TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105 (no password)
 
 
 class Pooling(StrEnum):

@@ -40,6 +40,19 @@ HEADS: dict[str, tuple[dict[str, Any], tuple[Head, ...]]] = {
         {"heads": ["sequence_classification"]},
         (Head.EMBEDDING, Head.POOLER, Head.SEQUENCE_CLASSIFICATION),
     ),
+    "token labels": ({"heads": ["token_classification"]}, (Head.EMBEDDING, Head.TOKEN_CLASSIFICATION)),
+    "a classifier whose class says nothing": (
+        {"heads": ["token_classification"], "architectures": ["BertModel"]},
+        (Head.EMBEDDING, Head.TOKEN_CLASSIFICATION),
+    ),
+    "a classifier and a pooler whose class says nothing": (
+        {"heads": ["sequence_classification"], "architectures": None},
+        (Head.EMBEDDING, Head.POOLER, Head.SEQUENCE_CLASSIFICATION),
+    ),
+    "token labels beside an idle pooler": (
+        {"heads": ["token_classification", "pooler"]},
+        (Head.EMBEDDING, Head.POOLER, Head.TOKEN_CLASSIFICATION),
+    ),
     "masked words and a pooler": (
         {"heads": ["masked_lm", "pooler"]},
         (Head.EMBEDDING, Head.POOLER, Head.MASKED_LM),
@@ -130,14 +143,21 @@ def test_labels_without_names_are_numbered(tmp_path: Path, export: Export) -> No
 
 
 def test_a_head_that_is_not_supported_is_left_out_and_noted(tmp_path: Path, export: Export) -> None:
-    """A classifier without a pooler labels tokens: the bundle goes without it, and the report says so."""
+    """Spans of answers, for instance: the bundle goes without them, and the report says so."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint", heads=["masked_lm"])
     tensors = read_tensors(checkpoint)
-    tensors |= {"classifier.weight": np.zeros((3, 32), np.float32), "classifier.bias": np.zeros(3, np.float32)}
+    tensors |= {"qa_outputs.weight": np.zeros((2, 32), np.float32), "qa_outputs.bias": np.zeros(2, np.float32)}
     write_tensors(checkpoint, tensors)
     bundle = export(checkpoint)
     assert bundle.model.heads == (Head.EMBEDDING, Head.MASKED_LM)
-    assert "classifier.bias, classifier.weight" in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
+    assert "qa_outputs.bias, qa_outputs.weight" in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
+
+
+def test_token_labels_come_from_the_settings(tmp_path: Path, export: Export) -> None:
+    """They are named in order, and have no problem type: a token has one label."""
+    labels = ("O", "B-PER", "I-PER")
+    model = export(write_checkpoint(tmp_path / "checkpoint", heads=["token_classification"], labels=labels)).model
+    assert (model.labels, model.problem_type) == (labels, None)
 
 
 def test_without_a_mask_token_the_masked_lm_head_is_left_out_and_noted(tmp_path: Path, export: Export) -> None:

@@ -70,6 +70,11 @@ def duplicate_names(checkpoint: Path) -> None:
     write_tensors(checkpoint, tensors)
 
 
+def remove_pooler(checkpoint: Path) -> None:
+    tensors = read_tensors(checkpoint)
+    write_tensors(checkpoint, {name: tensor for name, tensor in tensors.items() if "pooler" not in name})
+
+
 QUERY = "bert.encoder.layer.1.attention.self.query.weight"
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -107,17 +112,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a module that is not served": (shuffle_modules, "module Dense cannot be served"),
 }
 
-CLASSIFIER_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+LABEL_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "too few labels": (edit_config(id2label={"0": "only"}), "id2label has labels 0, the classifier 2 outputs"),
     "labels numbered from one": (edit_config(id2label={"1": "a", "2": "b"}), "number them 0 to 1"),
-    "unknown problem": (edit_config(problem_type="ranking"), "problem_type 'ranking'"),
-    "no problem": (edit_config(problem_type=["x"]), r"problem_type \['x'\]; supported"),
     "a label count that is no number": (
         edit_config(id2label=None, num_labels="two"),
         "num_labels is 'two', a positive whole number",
     ),
     "another label count": (edit_config(id2label=None, num_labels=3), "num_labels is 3 .*classifier has 2 outputs"),
     "labels that are no map": (edit_config(id2label=7), "id2label is 7, the classifier 2 outputs"),
+}
+
+CLASSIFIER_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    **LABEL_DAMAGES,
+    "unknown problem": (edit_config(problem_type="ranking"), "problem_type 'ranking'"),
+    "no problem": (edit_config(problem_type=["x"]), r"problem_type \['x'\]; supported"),
+    "a classifier of texts without a pooler": (remove_pooler, "lacks tensors: pooler.dense.weight, pooler.dense.bias"),
     "no pooler bias": (edit_tensor("bert.pooler.dense.bias", lambda _: None), "lacks tensors: pooler.dense.bias"),
 }
 
@@ -146,6 +156,16 @@ def test_a_damaged_classifier_is_refused(
 ) -> None:
     """Labels that do not fit the head are a fault, not a detail."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint", heads=["sequence_classification"])
+    damage(checkpoint)
+    assert_refused(export, checkpoint, tmp_path, message)
+
+
+@pytest.mark.parametrize(("damage", "message"), LABEL_DAMAGES.values(), ids=LABEL_DAMAGES.keys())
+def test_token_labels_that_disagree_with_the_head_are_refused(
+    damage: Callable[[Path], object], message: str, tmp_path: Path, export: Export
+) -> None:
+    """A label map of another size or numbering would call tokens by wrong names."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", heads=["token_classification"])
     damage(checkpoint)
     assert_refused(export, checkpoint, tmp_path, message)
 

@@ -21,7 +21,7 @@ from .conftest import Export
 
 pytestmark = pytest.mark.export
 
-ALL_HEADS = tuple(Head)
+ALL_HEADS = tuple(head for head in Head if head is not Head.TOKEN_CLASSIFICATION)
 
 CLASSES: dict[tuple[Head, ...], list[str]] = {
     (Head.EMBEDDING,): ["BertModel"],
@@ -31,6 +31,8 @@ CLASSES: dict[tuple[Head, ...], list[str]] = {
     (Head.EMBEDDING, Head.POOLER, Head.MASKED_LM, Head.NEXT_SENTENCE): ["BertForPreTraining"],
     (Head.EMBEDDING, Head.POOLER, Head.NEXT_SENTENCE): ["BertForNextSentencePrediction"],
     ALL_HEADS: ["BertForPreTraining", "BertForSequenceClassification"],
+    (Head.EMBEDDING, Head.TOKEN_CLASSIFICATION): ["BertForTokenClassification"],
+    (Head.EMBEDDING, Head.POOLER, Head.TOKEN_CLASSIFICATION): ["BertForTokenClassification", "BertModel"],
 }
 
 

@@ -23,6 +23,7 @@ def items(draw: st.DrawFn) -> Item:
         target_ids=tuple(draw(st.lists(st.integers(0, 99), max_size=3))),
         next_sentence=draw(st.booleans()),
         classify=draw(st.booleans()),
+        tag=draw(st.booleans()),
     )
     ids = np.array(draw(st.lists(st.integers(0, 99), min_size=length, max_size=length)), dtype=np.int64)
     return Item(input_ids=ids, token_type_ids=ids % 2, wanted=wanted)
@@ -75,6 +76,7 @@ def test_unpack_hands_each_item_what_it_wanted(batch: list[Item]) -> None:
     outputs["pooled"] = rows[feeds["pooler_rows"]]
     outputs["next_sentence_logits"] = rows[feeds["next_sentence_rows"]]
     outputs["class_logits"] = np.repeat(feeds["class_rows"][:, None], LABELS, axis=1)
+    outputs["tag_logits"] = np.repeat(feeds["tag_rows"][:, None], LABELS, axis=1)
     for item, start, got in zip(batch, packed.starts, unpack(packed, outputs), strict=True):
         wanted, mask_rows = item.wanted, [start + position for position in item.wanted.mask_positions]
         assert set(got.layers) == set(wanted.layers)
@@ -85,6 +87,9 @@ def test_unpack_hands_each_item_what_it_wanted(batch: list[Item]) -> None:
         assert (got.class_logits is not None) == wanted.classify
         for row in (got.pooled, got.next_sentence_logits, got.class_logits):
             assert row is None or row.tolist() == [start] * len(row)
+        assert (got.tag_logits is not None) == wanted.tag
+        if got.tag_logits is not None:
+            assert got.tag_logits.tolist() == [[start + place] * LABELS for place in range(item.length)]
         if mask_rows:
             assert got.mask_top_ids.tolist() == [[row] * wanted.top_k for row in mask_rows]
             assert got.target_log_probabilities.tolist() == [
@@ -99,6 +104,8 @@ def test_only_what_is_wanted_is_fetched(batch: list[Item]) -> None:
     wants = [item.wanted for item in batch]
     assert ("pooled" in packed.fetches) == any(want.pooler for want in wants)
     assert ("class_logits" in packed.fetches) == any(want.classify for want in wants)
+    assert ("tag_logits" in packed.fetches) == any(want.tag for want in wants)
     assert ("mask_top_ids" in packed.fetches) == any(want.mask_positions for want in wants)
     assert len(packed.feeds["next_sentence_rows"]) == sum(want.next_sentence for want in wants)
+    assert len(packed.feeds["tag_rows"]) == sum(item.length for item in batch if item.wanted.tag)
     assert len(packed.feeds["mask_rows"]) == sum(len(want.mask_positions) for want in wants)

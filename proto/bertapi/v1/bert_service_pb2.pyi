@@ -152,6 +152,7 @@ class _HeadEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Head.ValueType],
     HEAD_MASKED_LM: _Head.ValueType  # 3
     HEAD_NEXT_SENTENCE: _Head.ValueType  # 4
     HEAD_SEQUENCE_CLASSIFICATION: _Head.ValueType  # 5
+    HEAD_TOKEN_CLASSIFICATION: _Head.ValueType  # 6
 
 class Head(_Head, metaclass=_HeadEnumTypeWrapper):
     """An output that a bundle can compute."""
@@ -162,6 +163,7 @@ HEAD_POOLER: Head.ValueType  # 2
 HEAD_MASKED_LM: Head.ValueType  # 3
 HEAD_NEXT_SENTENCE: Head.ValueType  # 4
 HEAD_SEQUENCE_CLASSIFICATION: Head.ValueType  # 5
+HEAD_TOKEN_CLASSIFICATION: Head.ValueType  # 6
 Global___Head: _TypeAlias = Head  # noqa: Y015
 
 @_typing.final

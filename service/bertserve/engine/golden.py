@@ -63,6 +63,7 @@ def comparable_outputs(outputs: ItemOutputs) -> dict[str, Float32s]:
         "target_log_probabilities": outputs.target_log_probabilities,
         "next_sentence_logits": outputs.next_sentence_logits,
         "class_logits": outputs.class_logits,
+        "tag_logits": outputs.tag_logits,
     }
     return {name: values for name, values in named.items() if values is not None}
 
@@ -112,6 +113,7 @@ def _item_arrays(item: Item) -> dict[str, NDArray[Any]]:
         "pooler": np.array(wanted.pooler),
         "next_sentence": np.array(wanted.next_sentence),
         "classify": np.array(wanted.classify),
+        "tag": np.array(wanted.tag),
     }
 
 
@@ -129,6 +131,8 @@ def _read_case(arrays: Mapping[str, NDArray[Any]], index: int) -> GoldenCase:
         pooler=bool(item["pooler"]),
         next_sentence=bool(item["next_sentence"]),
         classify=bool(item["classify"]),
+        # Missing from files that were written before tokens could be labelled.
+        tag=bool(item.get("tag", False)),
     )
     return GoldenCase(
         item=Item(input_ids=item["input_ids"], token_type_ids=item["token_type_ids"], wanted=wanted),

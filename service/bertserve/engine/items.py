@@ -27,6 +27,7 @@ class Wanted:
     target_ids: tuple[int, ...] = ()
     next_sentence: bool = False
     classify: bool = False
+    tag: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class ItemOutputs:
 
     layers: layer → [length, hidden]; pooled: [hidden], tanh applied; mask_top_ids: int64 [masks, k];
     mask_top_log_probabilities: [masks, k]; target_log_probabilities: [masks, targets]; next_sentence_logits: [2], is
-    next first; class_logits: [labels].
+    next first; class_logits: [labels]; tag_logits: [length, labels].
     """
 
     layers: dict[int, Float32s] = field(default_factory=dict)
@@ -58,3 +59,4 @@ class ItemOutputs:
     target_log_probabilities: Float32s | None = None
     next_sentence_logits: Float32s | None = None
     class_logits: Float32s | None = None
+    tag_logits: Float32s | None = None

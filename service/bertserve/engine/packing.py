@@ -6,10 +6,12 @@ and fetches them.
 
     inputs, int64    input_ids, token_type_ids, position_ids [T]
                      group_starts [G + 1]: first row of each group, and T;  group_shapes [G, 3]: count, length, -1
-                     mask_rows [M], pooler_rows [P], next_sentence_rows [N], class_rows [C]: rows that a head reads
+                     mask_rows [M], pooler_rows [P], next_sentence_rows [N], class_rows [C]: rows that a head reads;
+                     tag_rows [R]: every row of the items whose tokens are labelled
                      top_k [1];  target_masks [Q]: index into mask_rows;  target_ids [Q]
     outputs          hidden_0 … hidden_L [T, H];  pooled [P, H];  mask_top_ids int64 [M, k], mask_top_log_probs [M, k];
-                     target_log_probs [Q];  next_sentence_logits [N, 2];  class_logits [C, labels]
+                     target_log_probs [Q];  next_sentence_logits [N, 2];  class_logits [C, labels];
+                     tag_logits [R, labels]
 """
 
 from __future__ import annotations
@@ -65,6 +67,12 @@ def pack(items: Sequence[Item], position_offset: int) -> PackedBatch:
             start for item, start in zip(items, starts, strict=True) if item.wanted.next_sentence
         ),
         "class_rows": _rows(start for item, start in zip(items, starts, strict=True) if item.wanted.classify),
+        "tag_rows": _rows(
+            row
+            for item, start in zip(items, starts, strict=True)
+            if item.wanted.tag
+            for row in range(start, start + item.length)
+        ),
         **_mask_feeds(items, starts),
     }
     return PackedBatch(items=tuple(items), feeds=feeds, fetches=_fetches(items), starts=tuple(starts))
@@ -72,7 +80,7 @@ def pack(items: Sequence[Item], position_offset: int) -> PackedBatch:
 
 def unpack(batch: PackedBatch, outputs: dict[str, NDArray[np.generic]]) -> list[ItemOutputs]:
     """Hand every item its own rows, in the order in which the items were packed. Arrays are views of the outputs."""
-    taken = dict.fromkeys((*MASK_OUTPUTS, "pooled", "next_sentence_logits", "class_logits"), 0)
+    taken = dict.fromkeys((*MASK_OUTPUTS, "pooled", "next_sentence_logits", "class_logits", "tag_logits"), 0)
 
     def take(name: str, count: int) -> Any:
         start = taken[name]
@@ -95,6 +103,7 @@ def _item_outputs(
         target_log_probabilities=take("target_log_probs", masks * targets).reshape(masks, targets) if masks else None,
         next_sentence_logits=take("next_sentence_logits", 1)[0] if wanted.next_sentence else None,
         class_logits=take("class_logits", 1)[0] if wanted.classify else None,
+        tag_logits=take("tag_logits", item.length) if wanted.tag else None,
     )
 
 
@@ -128,6 +137,8 @@ def _fetches(items: Sequence[Item]) -> tuple[str, ...]:
         names.append("next_sentence_logits")
     if any(item.wanted.classify for item in items):
         names.append("class_logits")
+    if any(item.wanted.tag for item in items):
+        names.append("tag_logits")
     return tuple(names)
 
 
