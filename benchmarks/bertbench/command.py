@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from bertbench.checkpoint import checkpoint
+from bertbench.graph.command import graph
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.command()(graph)
 app.command()(checkpoint)
 
 
