@@ -94,7 +94,7 @@ clean: ## Remove the environments and all caches
 .venv/installed: pyproject.toml constraints.txt
 	$(call create,.venv,everything$(comma) torch included: this takes minutes)
 	$(call install,.venv,$(TORCH_FLAGS) torch)
-	$(call install,.venv,-e '.[export$(comma)dev]')
+	$(call install,.venv,-e '.[export$(comma)bench$(comma)dev]')
 	@touch $@
 
 comma := ,

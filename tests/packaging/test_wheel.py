@@ -18,6 +18,7 @@ CARRIED = [
     "bertapi/py.typed",
     "bertserve/py.typed",
     "bertexport/py.typed",
+    "bertbench/py.typed",
     "bertserve/__main__.py",
     "bertserve/demo/manifest.json",
     "bertserve/demo/model.onnx",

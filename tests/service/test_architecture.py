@@ -12,6 +12,7 @@ PACKAGES = {
     "bertserve": ROOT / "service" / "bertserve",
     "bertapi": ROOT / "proto" / "bertapi",
     "bertexport": ROOT / "export" / "bertexport",
+    "bertbench": ROOT / "benchmarks" / "bertbench",
 }
 
 # Rooms of the server from the edge inwards: a room imports rooms that stand after it, and leaves, and nothing else.
@@ -100,6 +101,19 @@ def test_server_and_client_know_nothing_of_the_export(package: str) -> None:
     forbidden = {"torch", "transformers", "onnx", "bertexport", "safetensors"}
     for path in sources(package).values():
         assert not {name.split(".")[0] for name in imports(path)} & forbidden, path
+
+
+@pytest.mark.parametrize("package", ["bertserve", "bertapi", "bertexport"])
+def test_nothing_knows_the_benchmarks(package: str) -> None:
+    """What is measured does not import what measures it."""
+    for path in sources(package).values():
+        assert "bertbench" not in {name.split(".")[0] for name in imports(path)}, path
+
+
+def test_the_graph_is_measured_as_it_is_served() -> None:
+    """bertbench.graph imports of bertserve the bundle, the engine and the count of cores, and nothing above them."""
+    found = {n for m, path in sources("bertbench").items() if room(m) == "graph" for n in imports(path)}
+    assert {room(name) for name in found if name.startswith("bertserve.")} <= {"bundle", "engine", "cores"}
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:

@@ -30,7 +30,7 @@ class Engine:
         """Load the graph. threads: of one run. optimized_graph_path: write there what will really run."""
         self.bundle = bundle
         self._position_offset = bundle.model.position_offset
-        options = _session_options(threads)
+        options = session_options(threads)
         if optimized_graph_path is not None:
             options.optimized_model_filepath = str(optimized_graph_path)
         try:
@@ -59,7 +59,8 @@ class Engine:
         return self.run(self.pack(items))
 
 
-def _session_options(threads: int) -> ort.SessionOptions:
+def session_options(threads: int) -> ort.SessionOptions:
+    """How every session runs, those of the benchmarks included. threads: of one run."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

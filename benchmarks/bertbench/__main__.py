@@ -1,0 +1,26 @@
+"""The command `bertbench`."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from bertbench.command import app
+from bertbench.errors import BenchError
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Run the command; exits with 0, 1 after a failure, 2 for wrong arguments, 130 when interrupted."""
+    try:
+        app()
+    except BenchError as error:
+        print(f"bertbench: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 (the command's output)
+        sys.exit(FAILED)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

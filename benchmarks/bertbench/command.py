@@ -1,0 +1,17 @@
+"""The subcommands of `bertbench`; what each does stands in a module or package of its name."""
+
+from __future__ import annotations
+
+import typer
+
+from bertbench.checkpoint import checkpoint
+from bertbench.graph.command import graph
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
+app.command()(graph)
+app.command()(checkpoint)
+
+
+@app.callback()
+def bertbench() -> None:
+    """Measure what bertserve serves."""
