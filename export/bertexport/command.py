@@ -34,6 +34,7 @@ class Precision(StrEnum):
     """How the bundle computes."""
 
     FP32 = "fp32"
+    INT8 = "int8"
 
 
 class Steps:
@@ -69,6 +70,17 @@ def export(
     verify: Annotated[
         Path | None, typer.Option(help="Texts to verify on, one a line, a tab between those of a pair.")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Texts that int8 is fitted to, in the form of --verify; other texts than those."),
+    ] = None,
+    allow_accuracy_loss: Annotated[
+        bool,
+        typer.Option(
+            "--allow-accuracy-loss",
+            help="Write the bundle, and mark it, even if it misses the accuracy it should have.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output directory if it exists.")] = False,
 ) -> None:
     """Turn a BERT checkpoint into a bundle for bertserve, verified against PyTorch."""
@@ -79,7 +91,14 @@ def export(
         # From here on there are files to take away.
         raise_when_interrupted()
         request = ExportRequest(
-            model=model, output=output, precision=precision.value, revision=revision, verify=verify, force=force
+            model=model,
+            output=output,
+            precision=precision.value,
+            revision=revision,
+            verify=verify,
+            calibration=calibration,
+            allow_accuracy_loss=allow_accuracy_loss,
+            force=force,
         )
         result = export_checkpoint(request, Steps(Console(stderr=True)))
     except (ExportError, BundleError) as error:
@@ -97,7 +116,8 @@ def _fail(message: str, status: int) -> NoReturn:
 
 def _closing_table(result: ExportResult, output: Path) -> Table:
     manifest, verdict = result.manifest, result.verdict
-    table = Table(title=f"{output}: complete and verified", show_header=False, title_justify="left")
+    verified = "verified" if not verdict.failures else "LESS ACCURATE THAN IT SHOULD BE"
+    table = Table(title=f"{output}: complete and {verified}", show_header=False, title_justify="left")
     table.add_row("bundle id", manifest.bundle_id[:16] + "…")
     table.add_row("source", f"{manifest.source.model} {manifest.source.revision}".strip())
     table.add_row("heads", ", ".join(head.value for head in manifest.model.heads))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from bertserve.bundle import ProblemType
 from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Float32s, Item, ItemOutputs
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ OVERLAP_RANKS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """One output of one input. relative: `relative_difference`; token_cosines, pooled_cosine: hidden states only."""
+    """One output of one input. relative: `relative_difference`. Of hidden states only: layer, token_cosines,
+    pooled_cosine."""
 
     output: str
     item: Item
     max_abs: float
     relative: float
+    layer: int | None = None
     token_cosines: NDArray[np.float64] | None = None
     pooled_cosine: float | None = None
 
@@ -46,7 +49,7 @@ class Decision:
 def compare_hidden(item: Item, actual: ItemOutputs, expected: ReferenceOutputs) -> Iterator[Difference]:
     """Every layer's hidden states, and the pooler's output."""
     for layer, states in actual.layers.items():
-        yield _difference("hidden", item, states, expected.layers[layer], is_hidden=True)
+        yield _difference("hidden", item, states, expected.layers[layer], layer)
     if actual.pooled is not None and expected.pooled is not None:
         yield _difference("pooler", item, actual.pooled, expected.pooled)
 
@@ -69,17 +72,19 @@ def compare_heads(item: Item, actual: ItemOutputs, expected: ReferenceOutputs) -
         yield _difference("tagging", item, actual.tag_logits, expected.tag_logits)
 
 
-def compare_decisions(actual: ItemOutputs, expected: ReferenceOutputs) -> Iterator[Decision]:
-    """The likeliest word at every mask, the verdict on a pair, the best label of a text and of every token."""
+def compare_decisions(
+    actual: ItemOutputs, expected: ReferenceOutputs, problem_type: ProblemType | None = None
+) -> Iterator[Decision]:
+    """The likeliest word at every mask, the verdict on a pair, the best label of a text and of every token; whether
+    each label holds, where a text can have several; nothing of a text's number."""
     if actual.mask_top_ids is not None and expected.mask_log_probabilities is not None:
         for top_ids, log_probabilities in zip(actual.mask_top_ids, expected.mask_log_probabilities, strict=True):
             yield _decide_mask(top_ids, log_probabilities)
-    for output, logits, reference in (
-        ("next_sentence", actual.next_sentence_logits, expected.next_sentence_logits),
-        ("classification", actual.class_logits, expected.class_logits),
-    ):
-        if logits is not None and reference is not None:
-            yield from _decide(output, logits, reference)
+    if actual.next_sentence_logits is not None and expected.next_sentence_logits is not None:
+        yield from _decide("next_sentence", actual.next_sentence_logits, expected.next_sentence_logits)
+    if actual.class_logits is not None and expected.class_logits is not None:
+        decide = _decide_each if problem_type is ProblemType.MULTI_LABEL else _decide
+        yield from decide("classification", actual.class_logits, expected.class_logits)
     if actual.tag_logits is not None and expected.tag_logits is not None:
         for logits, reference in zip(actual.tag_logits, expected.tag_logits, strict=True):
             yield from _decide("tagging", logits, reference)
@@ -90,6 +95,12 @@ def _decide(output: str, logits: Float32s, reference: Float32s) -> Iterator[Deci
     if len(reference) > 1:
         agrees = bool(np.argmax(logits) == np.argmax(reference))
         yield Decision(output=output, margin=_margin(reference), agrees=agrees)
+
+
+def _decide_each(output: str, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
+    """A label holds where its logit is above zero."""
+    for logit, expected in zip(logits, reference, strict=True):
+        yield Decision(output=output, margin=float(abs(expected)), agrees=bool((logit > 0) == (expected > 0)))
 
 
 def _decide_mask(top_ids: NDArray[np.int64], log_probabilities: Float32s) -> Decision:
@@ -103,14 +114,14 @@ def _decide_mask(top_ids: NDArray[np.int64], log_probabilities: Float32s) -> Dec
     )
 
 
-def _difference(
-    output: str, item: Item, actual: Float32s, expected: Float32s, *, is_hidden: bool = False
-) -> Difference:
+def _difference(output: str, item: Item, actual: Float32s, expected: Float32s, layer: int | None = None) -> Difference:
+    is_hidden = layer is not None
     return Difference(
         output=output,
         item=item,
         max_abs=float(np.abs(actual - expected).max()) if actual.shape == expected.shape else float("inf"),
         relative=relative_difference(actual, expected),
+        layer=layer,
         token_cosines=_cosines(actual, expected) if is_hidden else None,
         pooled_cosine=float(_cosines(actual.mean(0)[None], expected.mean(0)[None])[0]) if is_hidden else None,
     )

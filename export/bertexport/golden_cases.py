@@ -9,7 +9,7 @@ from bertserve.engine.golden import GoldenCase, comparable_outputs
 from bertserve.engine.items import Float32s, Item, ItemOutputs
 from bertserve.engine.session import Engine
 
-from bertexport.reference import Reference, ReferenceOutputs
+from bertexport.reference import Expected, Reference, ReferenceOutputs
 
 CASES = 4
 # Short, for they are shipped with every bundle and run at every start.
@@ -27,13 +27,18 @@ def choose_golden(items: list[Item]) -> list[Item]:
     return [_narrow(richest[place]) for place in places]
 
 
-def make_cases(engine: Engine, reference: Reference, items: list[Item]) -> list[GoldenCase]:
-    """Run both sides; the targets of a case are PyTorch's likeliest words at its first mask."""
-    expected = [reference.run(item) for item in items]
-    items = [_aim(item, outputs) for item, outputs in zip(items, expected, strict=True)]
+def expect_golden(reference: Reference, items: list[Item]) -> list[Expected]:
+    """What PyTorch gives; the targets of an item become PyTorch's likeliest words at its first mask."""
+    expected = ((item, reference.run(item)) for item in items)
+    return [Expected(_aim(item, outputs), outputs) for item, outputs in expected]
+
+
+def make_cases(engine: Engine, expected: list[Expected]) -> list[GoldenCase]:
+    """Run the bundle, too."""
+    results = engine.run_items([one.item for one in expected])
     return [
-        GoldenCase(item=item, reference=_reference_outputs(item, outputs), own=comparable_outputs(actual))
-        for item, outputs, actual in zip(items, expected, engine.run_items(items), strict=True)
+        GoldenCase(item=one.item, reference=_reference_outputs(one), own=comparable_outputs(actual))
+        for one, actual in zip(expected, results, strict=True)
     ]
 
 
@@ -54,9 +59,10 @@ def _aim(item: Item, outputs: ReferenceOutputs) -> Item:
     return replace(item, wanted=replace(item.wanted, top_k=len(likeliest), target_ids=tuple(likeliest.tolist())))
 
 
-def _reference_outputs(item: Item, outputs: ReferenceOutputs) -> dict[str, Float32s]:
+def _reference_outputs(expected: Expected) -> dict[str, Float32s]:
     """PyTorch's outputs in the form of the bundle's."""
-    wanted, log_probabilities = item.wanted, outputs.mask_log_probabilities
+    wanted, outputs = expected.item.wanted, expected.outputs
+    log_probabilities = outputs.mask_log_probabilities
     masked = log_probabilities is not None and bool(wanted.mask_positions)
     best = -np.sort(-log_probabilities, axis=1)[:, : wanted.top_k] if log_probabilities is not None and masked else None
     return comparable_outputs(

@@ -19,7 +19,9 @@ from onnx import TensorProto, helper
 
 from bertexport.architecture import Architecture, Weights
 from bertexport.families import Module
+from bertexport.int8_nodes import Int8Writer
 from bertexport.nodes import NodeWriter, tensor_info, write_graph
+from bertexport.quantization import LOWEST_OF_ACTIVATION, Int8Plan, quantize_weight
 
 # A name that begins with a dot belongs to the loop's body and gets the layer's name before it.
 LOOP_BODY: tuple[tuple[str, str, str], ...] = (
@@ -36,9 +38,9 @@ LOOP_BODY: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def build_graph(weights: Weights, architecture: Architecture, directory: Path) -> None:
-    """Write model.onnx (and model.onnx.data) into `directory`."""
-    graph = _PackedGraph(weights, architecture)
+def build_graph(weights: Weights, architecture: Architecture, directory: Path, plan: Int8Plan | None = None) -> None:
+    """Write model.onnx (and model.onnx.data) into `directory`; in int8 by the plan, in fp32 without one."""
+    graph = _PackedGraph(weights, architecture, plan)
     graph.write_encoder()
     for head in architecture.heads:
         graph.write_head(head)
@@ -46,8 +48,10 @@ def build_graph(weights: Weights, architecture: Architecture, directory: Path) -
 
 
 class _PackedGraph:
-    def __init__(self, weights: Weights, architecture: Architecture) -> None:
+    def __init__(self, weights: Weights, architecture: Architecture, plan: Int8Plan | None) -> None:
         self.writer = NodeWriter()
+        self._int8 = Int8Writer(self.writer, "input_ids")
+        self._plan = plan
         self._weights = weights
         self._architecture = architecture
         self._last = hidden_output(architecture.layer_count)
@@ -100,23 +104,30 @@ class _PackedGraph:
     def _embed(self) -> str:
         writer, modules = self.writer, self._weights.family.embeddings
         words, segments, positions = (
-            writer.gather(
-                writer.constant(f"{role}_table", self._tensors(modules[role])["weight"]), rows, f"{role}_rows"
-            )
+            self._look_up(modules[role], rows, role)
             for role, rows in (("word", "input_ids"), ("token_type", "token_type_ids"), ("position", "position_ids"))
         )
         total = writer.node("Add", [writer.node("Add", [words, segments], "word_type_sum"), positions], "embedding_sum")
         return self._normalize(total, modules["embedding_norm"], hidden_output(0))
 
+    def _look_up(self, module: Module, indices: str, role: str) -> str:
+        table = self._tensors(module)["weight"]
+        if role == "word" and self._is_int8("word_table"):
+            return self._int8.gather(quantize_weight(table), indices, role)
+        if self._plan is not None:
+            return self.writer.gather_halves(f"{role}_half_table", table, indices, f"{role}_rows")
+        return self.writer.gather(self.writer.constant(f"{role}_table", table), indices, f"{role}_rows")
+
     def _write_layer(self, hidden: str, layer: int) -> str:
-        modules, name = self._weights.family.layer, f"layer_{layer}"
+        modules, name, activation = self._weights.family.layer, f"layer_{layer}", self._architecture.activation
         attended = self._attend(hidden, layer)
-        projected = self._linear(attended, modules["projection"], f"{name}.projection", layer)
+        projected = self._encode(attended, self._tensors(modules["projection"], layer), f"{name}.projection")
         summed = self.writer.node("Add", [projected, hidden], f"{name}.attention_sum")
         middle = self._normalize(summed, modules["attention_norm"], f"{name}.middle", layer)
-        up = self._linear(middle, modules["up"], f"{name}.up", layer)
-        active = self.writer.activate(up, self._architecture.activation, f"{name}.active")
-        down = self._linear(active, modules["down"], f"{name}.down", layer)
+        up = self._encode(middle, self._tensors(modules["up"], layer), f"{name}.up")
+        active = self.writer.activate(up, activation, f"{name}.active")
+        lowest = LOWEST_OF_ACTIVATION.get(activation)
+        down = self._encode(active, self._tensors(modules["down"], layer), f"{name}.down", lowest)
         summed = self.writer.node("Add", [down, middle], f"{name}.output_sum")
         return self._normalize(summed, modules["output_norm"], hidden_output(layer + 1), layer)
 
@@ -124,8 +135,8 @@ class _PackedGraph:
         """Query, key and value in one product; then attention within each text, group by group."""
         modules, name = self._weights.family.layer, f"layer_{layer}"
         parts = [self._tensors(modules[role], layer) for role in ("query", "key", "value")]
-        weight, bias = (np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias"))
-        self.writer.linear(hidden, weight, bias, f"{name}.qkv")
+        joined = {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias")}
+        self._encode(hidden, joined, f"{name}.qkv")
         empty = self.writer.node("SequenceEmpty", [], f"{name}.empty", dtype=TensorProto.FLOAT)
         body = _loop_body(name, self._architecture.attention_heads)
         groups = self.writer.node("Loop", ["group_count", "go_on", empty], f"{name}.groups", body=body)
@@ -159,9 +170,14 @@ class _PackedGraph:
         """Logits over the vocabulary. A decoder that is the word table reads the constant that the embedding reads."""
         tensors = self._tensors(decoder)
         words = self._tensors(self._weights.family.embeddings["word"])["weight"]
-        tied = np.array_equal(words, tensors["weight"])
-        name = "word_table" if tied else ""
-        return self.writer.linear(states, tensors["weight"], tensors["bias"], "mask_logits", name)
+        in_int8 = self._is_int8("mask_logits")
+        tied = np.array_equal(words, tensors["weight"]) and in_int8 == self._is_int8("word_table")
+        if not in_int8:
+            name = "word_table" if tied else ""
+            return self.writer.linear(states, tensors["weight"], tensors["bias"], "mask_logits", name)
+        weight, table = quantize_weight(tensors["weight"]), "word" if tied else ""
+        writer = Int8Writer(self.writer, "mask_rows")
+        return writer.linear(states, weight, tensors["bias"], "mask_logits", table=table)
 
     def _write_logits(self, head: Head, role: str, rows: str, output: str, size: int) -> None:
         pooled = self._pool(rows, f"{output}.pooled")
@@ -182,6 +198,22 @@ class _PackedGraph:
         pooler = self._weights.family.heads[Head.POOLER]["pooler"]
         dense = self._linear(first, pooler, f"{output}.dense", weight_name="pooler.weight")
         return self.writer.node("Tanh", [dense], output)
+
+    def _encode(self, rows: str, tensors: dict[str, Float32s], name: str, lowest: float | None = None) -> str:
+        """A linear layer of the encoder, in the precision that the plan has for it. lowest: see `Int8Writer.linear`."""
+        weight, bias = tensors["weight"], tensors["bias"]
+        if not self._is_int8(name) or self._plan is None:
+            return self.writer.linear(rows, weight, bias, name)
+        scales = self._plan.smoothing.get(name)
+        if scales is not None:
+            rows = self.writer.node(
+                "Mul", [rows, self.writer.constant(f"{name}.smoothing", 1 / scales)], f"{name}.smooth"
+            )
+            weight = weight * scales
+        return self._int8.linear(rows, quantize_weight(weight), bias, name, lowest=lowest)
+
+    def _is_int8(self, part: str) -> bool:
+        return self._plan is not None and part not in self._plan.kept
 
     def _linear(self, rows: str, module: Module, output: str, layer: int = 0, weight_name: str = "") -> str:
         tensors = self._tensors(module, layer)

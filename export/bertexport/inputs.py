@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 from bertserve.bundle import Head
 from bertserve.engine.items import Item, Wanted
@@ -12,6 +13,10 @@ from bertserve.tokenizer import LITERAL_MASK, Text, TokenizedText, Tokenizer, Tr
 
 from bertexport.architecture import Architecture
 from bertexport.errors import ExportError
+
+# What texts are for. A bundle is verified on others than those that its precision was calibrated on.
+Use = Literal["verify", "calibration"]
+BUILT_IN: dict[Use, str] = {"verify": "verification.txt", "calibration": "calibration.txt"}
 
 WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 25, 40, 60, 90, 140, 220, 340)
 WORDS_PER_MASK = 7
@@ -21,17 +26,17 @@ TOP_K = 10
 SPREAD_TARGETS = 64
 
 
-def read_texts(path: Path | None) -> list[Text]:
+def read_texts(path: Path | None, use: Use = "verify") -> list[Text]:
     """A file with a text a line, a tab between the texts of a pair; the built-in texts where there is none."""
     if path is None:
-        built_in = resources.files("bertexport") / "texts" / "verification.txt"
+        built_in = resources.files("bertexport") / "texts" / BUILT_IN[use]
         return list(_vary(built_in.read_text(encoding="utf-8").splitlines()))
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--verify {path} cannot be read: {error}") from error
+        raise ExportError(f"--{use} {path} cannot be read: {error}") from error
     if not lines:
-        raise ExportError(f"--verify {path} holds no text; write one a line, a tab between the texts of a pair")
+        raise ExportError(f"--{use} {path} holds no text; write one a line, a tab between the texts of a pair")
     pairs = (line.split("\t", 1) for line in lines)
     return [_mask(pair[0], pair[1] if len(pair) > 1 else None, first=index) for index, pair in enumerate(pairs)]
 

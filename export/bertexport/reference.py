@@ -5,7 +5,7 @@ Every figure in a bundle's report is measured against this.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,14 @@ class ReferenceOutputs:
     tag_logits: Float32s | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """An input, and what PyTorch gives for it."""
+
+    item: Item
+    outputs: ReferenceOutputs
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """Models that together have all heads, each with those that it answers for."""
@@ -79,6 +87,13 @@ class Reference:
             class_logits=logits.get(Head.SEQUENCE_CLASSIFICATION),
             tag_logits=logits.get(Head.TOKEN_CLASSIFICATION),
         )
+
+
+def expect(reference: Reference, item: Item, advance: Callable[[], None]) -> Expected:
+    """Run an input, and advance once that is done."""
+    outputs = reference.run(item)
+    advance()
+    return Expected(item, outputs)
 
 
 def load_reference(directory: Path, weights: Weights, heads: tuple[Head, ...]) -> Reference:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from bertserve.bundle import Head
+from bertserve.bundle import Head, ProblemType
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.session import Engine
 
@@ -21,7 +21,7 @@ from bertexport.comparison import (
     compare_heads,
     compare_hidden,
 )
-from bertexport.reference import Reference, ReferenceOutputs
+from bertexport.reference import Expected, ReferenceOutputs
 
 BATCH_ITEMS = 8
 # The longest length in tokens of each band; what is longer falls into the last.
@@ -60,8 +60,18 @@ GATES: dict[str, tuple[Gate, ...]] = {
         Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_max_relative_difference", at_most=1e-4),
         Gate(head=Head.TOKEN_CLASSIFICATION, figure="tagging_max_relative_difference", at_most=1e-4),
         Gate(head=Head.EMBEDDING, figure="token_cosine_min", at_least=0.99999),
-    )
+    ),
+    "int8": (
+        Gate(head=Head.EMBEDDING, figure="pooled_cosine_mean", at_least=0.999),
+        Gate(head=Head.EMBEDDING, figure="token_cosine_p1", at_least=0.997),
+        Gate(head=Head.MASKED_LM, figure="masked_lm_top1_agreement", at_least=0.97),
+        Gate(head=Head.NEXT_SENTENCE, figure="next_sentence_agreement", at_least=0.99),
+        Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_agreement", at_least=0.99),
+        Gate(head=Head.TOKEN_CLASSIFICATION, figure="tagging_agreement", at_least=0.99),
+    ),
 }
+# In place of the agreement that a number, being no decision, does not have.
+REGRESSION_GATE = Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_max_relative_difference", at_most=0.05)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +87,22 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFigures:
+    """Cosines between one layer's hidden states and PyTorch's, 0 = embedding layer; p1: first percentile."""
+
+    layer: int
+    token_cosine_min: float
+    token_cosine_p1: float
+    pooled_cosine_mean: float
+    pooled_cosine_min: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """figures: by name; failures: gates that were missed, as sentences."""
 
     figures: dict[str, float]
+    layers: tuple[LayerFigures, ...]
     bands: tuple[Band, ...]
     gates: tuple[Gate, ...]
     failures: tuple[str, ...]
@@ -95,37 +117,47 @@ class Outputs:
     expected: ReferenceOutputs
 
 
-def run_both(engine: Engine, reference: Reference, items: list[Item], advance: Callable[[], None]) -> list[Outputs]:
-    """Outputs of the engine, in batches of all lengths, and of PyTorch, one at a time; advance after each item."""
+def run_engine(engine: Engine, expected: list[Expected], advance: Callable[[], None]) -> list[Outputs]:
+    """The bundle's outputs beside PyTorch's, in batches of all lengths; advance after each item."""
     outputs = []
-    for start in range(0, len(items), BATCH_ITEMS):
-        batch = items[start : start + BATCH_ITEMS]
-        for item, actual in zip(batch, engine.run_items(batch), strict=True):
-            outputs.append(Outputs(item=item, actual=actual, expected=reference.run(item)))
+    for start in range(0, len(expected), BATCH_ITEMS):
+        batch = expected[start : start + BATCH_ITEMS]
+        for one, actual in zip(batch, engine.run_items([one.item for one in batch]), strict=True):
+            outputs.append(Outputs(item=one.item, actual=actual, expected=one.outputs))
             advance()
     return outputs
 
 
-def judge(outputs: list[Outputs], precision: str, heads: tuple[Head, ...]) -> Verdict:
+def judge(
+    outputs: list[Outputs], precision: str, heads: tuple[Head, ...], problem_type: ProblemType | None = None
+) -> Verdict:
     """Figures, and the gates of the precision for these heads; one without its figure is missed."""
     differences = [
         d
         for o in outputs
         for d in (*compare_hidden(o.item, o.actual, o.expected), *compare_heads(o.item, o.actual, o.expected))
     ]
-    decisions = [decision for o in outputs for decision in compare_decisions(o.actual, o.expected)]
+    decisions = [decision for o in outputs for decision in compare_decisions(o.actual, o.expected, problem_type)]
+    layers = tuple(_layer_figures(layer, group) for layer, group in _by_layer(differences))
     figures = {
         **_difference_figures(differences),
+        **_cosine_figures(layers),
         **_decision_figures(decisions),
         "verified_inputs": float(len(outputs)),
         "verified_tokens": float(sum(o.item.length for o in outputs)),
     }
-    asked = [gate for gate in GATES[precision] if gate.head in heads]
+    asked = [gate for gate in _choose_gates(precision, problem_type) if gate.head in heads]
     gates = tuple(gate for gate in asked if gate.figure in figures)
     missing = (f"no text verifies {gate.head.value} ({gate.figure})" for gate in asked if gate not in gates)
     missed = (f"{g.figure} is {figures[g.figure]:.3g}, must be {g}" for g in gates if not g.passes(figures[g.figure]))
     failures = (*missing, *missed)
-    return Verdict(figures=figures, bands=tuple(_bands(differences)), gates=gates, failures=failures)
+    return Verdict(figures=figures, layers=layers, bands=tuple(_bands(differences)), gates=gates, failures=failures)
+
+
+def _choose_gates(precision: str, problem_type: ProblemType | None) -> list[Gate]:
+    if problem_type is not ProblemType.REGRESSION:
+        return list(GATES[precision])
+    return [REGRESSION_GATE if gate.figure == "classification_agreement" else gate for gate in GATES[precision]]
 
 
 def _difference_figures(differences: list[Difference]) -> dict[str, float]:
@@ -134,15 +166,37 @@ def _difference_figures(differences: list[Difference]) -> dict[str, float]:
         # np.max, unlike max, lets a NaN through.
         figures[f"{output}_max_abs_difference"] = float(np.max([d.max_abs for d in group]))
         figures[f"{output}_max_relative_difference"] = float(np.max([d.relative for d in group]))
-    hidden = [d for d in differences if d.token_cosines is not None]
-    cosines = np.concatenate([d.token_cosines for d in hidden if d.token_cosines is not None])
-    pooled = [d.pooled_cosine for d in hidden if d.pooled_cosine is not None]
-    return figures | {
-        "token_cosine_min": float(cosines.min()),
-        "token_cosine_p1": float(np.percentile(cosines, 1)),
-        "pooled_cosine_mean": float(np.mean(pooled)),
-        "pooled_cosine_min": float(np.min(pooled)),
+    return figures
+
+
+def _cosine_figures(layers: tuple[LayerFigures, ...]) -> dict[str, float]:
+    """Those of the worst layer, since any layer can be asked for."""
+    return {
+        "token_cosine_min": min(layer.token_cosine_min for layer in layers),
+        "token_cosine_p1": min(layer.token_cosine_p1 for layer in layers),
+        "pooled_cosine_mean": min(layer.pooled_cosine_mean for layer in layers),
+        "pooled_cosine_min": min(layer.pooled_cosine_min for layer in layers),
     }
+
+
+def _by_layer(differences: list[Difference]) -> list[tuple[int, list[Difference]]]:
+    layers: dict[int, list[Difference]] = {}
+    for difference in differences:
+        if difference.layer is not None:
+            layers.setdefault(difference.layer, []).append(difference)
+    return sorted(layers.items())
+
+
+def _layer_figures(layer: int, group: list[Difference]) -> LayerFigures:
+    tokens = np.concatenate([d.token_cosines for d in group if d.token_cosines is not None])
+    pooled = [d.pooled_cosine for d in group if d.pooled_cosine is not None]
+    return LayerFigures(
+        layer=layer,
+        token_cosine_min=float(tokens.min()),
+        token_cosine_p1=float(np.percentile(tokens, 1)),
+        pooled_cosine_mean=float(np.mean(pooled)),
+        pooled_cosine_min=float(np.min(pooled)),
+    )
 
 
 def _decision_figures(decisions: list[Decision]) -> dict[str, float]:

@@ -124,7 +124,10 @@ class FileRecord(_Record):
 
 
 class Manifest(_Record):
-    """manifest.json. `golden_tolerance` bounds |Δ| ÷ max(1, max |output|) between the golden outputs and a run."""
+    """manifest.json. `golden_tolerance` bounds |Δ| ÷ max(1, max |output|) between the golden outputs and a run.
+
+    `accuracy_loss` names the gates that the bundle misses, where the export was told to let that pass.
+    """
 
     schema_version: int
     bundle_id: Sha256
@@ -134,6 +137,7 @@ class Manifest(_Record):
     files: dict[str, FileRecord]
     golden_tolerance: float = Field(gt=0)
     accuracy: dict[str, float]
+    accuracy_loss: tuple[str, ...] = ()
 
     @field_validator("files")
     @classmethod

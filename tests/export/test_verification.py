@@ -10,8 +10,8 @@ import pytest
 from bertexport.architecture import read_architecture, select_weights
 from bertexport.checkpoint import read_checkpoint
 from bertexport.inputs import make_items, read_texts
-from bertexport.reference import choose_classes, load_reference
-from bertexport.verification import Outputs, judge, run_both
+from bertexport.reference import choose_classes, expect, load_reference
+from bertexport.verification import Outputs, judge, run_engine
 from bertserve.bundle import Head
 from bertserve.engine.session import Engine
 from bertserve.tokenizer import Text, Tokenizer
@@ -48,7 +48,8 @@ def outputs(full_export: tuple[Path, object], full_engine: Engine) -> list[Outpu
         Text(text="yes"),
     ]
     tokenizer = Tokenizer(full_engine.bundle.tokenizer_path, full_engine.bundle.model)
-    return run_both(full_engine, reference, make_items(tokenizer, texts, architecture), lambda: None)
+    expected = [expect(reference, item, lambda: None) for item in make_items(tokenizer, texts, architecture)]
+    return run_engine(full_engine, expected, lambda: None)
 
 
 def shift(outputs: Outputs, name: str, by: float) -> Outputs:
