@@ -150,7 +150,7 @@ def _describe_model(
     sentence: SentenceFiles,
     special_tokens: SpecialTokens,
 ) -> ModelFacts:
-    positions = architecture.position_limit - checkpoint.family.position_offset
+    positions = architecture.position_limit - architecture.position_offset
     return ModelFacts(
         family=checkpoint.family.name,
         heads=architecture.heads,
@@ -163,7 +163,7 @@ def _describe_model(
         vocabulary_size=architecture.vocabulary_size,
         segment_count=architecture.segment_count,
         position_limit=architecture.position_limit,
-        position_offset=checkpoint.family.position_offset,
+        position_offset=architecture.position_offset,
         max_tokens=min(positions, sentence.max_tokens or positions),
         precision=request.precision,
         opset=OPSET,
