@@ -85,9 +85,7 @@ def load_reference(directory: Path, weights: Weights, heads: tuple[Head, ...]) -
 
     Raises ExportError where it refuses the checkpoint, or loads other values.
     """
-    models = {
-        answered: _load(directory, weights, name) for answered, name in choose_classes(weights.family, heads)
-    }
+    models = {answered: _load(directory, weights, name) for answered, name in choose_classes(weights.family, heads)}
     held = set().union(*(_normalized_state(model, weights) for model in models.values()))
     if lost := sorted(set(weights.tensors) - held):
         raise ExportError(f"transformers' classes hold no tensor {lost[0]}, which the graph reads; this is a bug")

@@ -37,10 +37,7 @@ def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenize
     source = next((name for name in (TOKENIZER_NAME, *SOURCES) if (directory / name).is_file()), None)
     if source is None:
         raise ExportError(f"{directory} holds no tokenizer; looked for {TOKENIZER_NAME}, {', '.join(SOURCES)}")
-    if source == TOKENIZER_NAME:
-        tokenizer = _read_json_form(directory / TOKENIZER_NAME)
-    else:
-        tokenizer = _build(directory, source)
+    tokenizer = _read_json_form(directory / source) if source == TOKENIZER_NAME else _build(directory, source)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     highest = max(tokenizer.get_vocab().values(), default=-1)

@@ -52,9 +52,7 @@ def test_every_head_equals_pytorch(family: str, tmp_path: Path, export: Export) 
 
 
 @pytest.mark.parametrize(("family", "config"), SHAPES.values(), ids=SHAPES.keys())
-def test_settings_come_from_the_checkpoint(
-    family: str, config: dict[str, Any], tmp_path: Path, export: Export
-) -> None:
+def test_settings_come_from_the_checkpoint(family: str, config: dict[str, Any], tmp_path: Path, export: Export) -> None:
     """Padding, segments, activations, epsilon and sizes are those that config.json states."""
     check_equality(write_family_checkpoint(tmp_path / "checkpoint", family, BOTH, **config), export)
 

@@ -84,7 +84,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "config.json is a list": (overwrite("config.json", b"[]"), "config.json holds no JSON object"),
     "no weights": (remove("model.safetensors"), "holds no weights; looked for model.safetensors"),
     "half of the weights": (cut_in_half("model.safetensors"), "model.safetensors is not a whole safetensors file"),
-    "no tokenizer": (remove("tokenizer.json"), "holds no tokenizer; looked for tokenizer.json and vocab.txt"),
+    "no tokenizer": (
+        remove("tokenizer.json"),
+        "holds no tokenizer; looked for tokenizer.json, vocab.txt, vocab.json, sentencepiece.bpe.model",
+    ),
     "tokenizer is no tokenizer": (overwrite("tokenizer.json", b"{}"), "tokenizer.json is not a tokenizer"),
     "a tensor missing": (edit_tensor(QUERY, lambda _: None), r"lacks tensors: encoder\.layer\.1.*query\.weight"),
     "a head's tensor missing": (
