@@ -149,7 +149,6 @@ def find_heads(family: Family, tensors: Mapping[str, Float32s], class_name: str)
 def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weights:
     """The tensors that the model needs. Raises ExportError: missing, of another shape, not finite."""
     family, sizes = checkpoint.family, architecture.sizes
-    tensors = _stand_in(checkpoint)
     needed = {
         module.tensor_names(layer)[tensor]: tuple(sizes[size] for size in shape)
         for module, layer in family.modules(
@@ -157,34 +156,32 @@ def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weight
         )
         for tensor, shape in module.shapes.items()
     }
-    missing = [name for name in needed if name not in tensors]
+    sources = {name: _find_source(checkpoint, name) for name in needed}
+    missing = [name for name, source in sources.items() if source not in checkpoint.tensors]
     if missing:
         raise ExportError(f"the checkpoint lacks tensors: {_shorten(missing)}")
+    tensors = checkpoint.tensors.rename(sources)
     for name, shape in needed.items():
-        if tensors[name].shape != shape:
-            raise ExportError(
-                f"tensor {name} is {list(tensors[name].shape)}, by config.json it should be {list(shape)}"
-            )
-        if not np.isfinite(tensors[name]).all():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise ExportError(f"tensor {name} is {list(tensor.shape)}, by config.json it should be {list(shape)}")
+        if not np.isfinite(tensor).all():
             raise ExportError(f"tensor {name} holds NaN or infinite values; the checkpoint is damaged")
     unused = sorted(set(checkpoint.tensors) - set(needed) - set(family.stand_ins.values()))
     return Weights(
         family=family,
-        tensors={name: tensors[name] for name in needed},
+        tensors=tensors,
         unused=tuple(unused),
         stood_in=tuple(name for name in needed if name not in checkpoint.tensors),
     )
 
 
-def _stand_in(checkpoint: Checkpoint) -> dict[str, Float32s]:
-    """The checkpoint's tensors, and those that it leaves out because another stands in for them."""
-    tensors, family = dict(checkpoint.tensors), checkpoint.family
+def _find_source(checkpoint: Checkpoint, name: str) -> str:
+    """The tensor itself, or the one that stands in for it where the checkpoint leaves it out."""
+    family = checkpoint.family
     decoder = family.decoder.tensor_names()["weight"] if family.decoder is not None else ""
-    for name, other in family.stand_ins.items():
-        untied = name == decoder and not checkpoint.config.get("tie_word_embeddings", True)
-        if name not in tensors and other in tensors and not untied:
-            tensors[name] = tensors[other]
-    return tensors
+    untied = name == decoder and not checkpoint.config.get("tie_word_embeddings", True)
+    return name if name in checkpoint.tensors or untied else family.stand_ins.get(name, name)
 
 
 def _refuse_variants(config: Mapping[str, Any]) -> None:

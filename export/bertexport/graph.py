@@ -42,16 +42,16 @@ TABLE_ROWS = {"word": "input_ids", "token_type": "token_type_ids", "position": "
 
 def build_graph(weights: Weights, architecture: Architecture, directory: Path) -> None:
     """Write model.onnx (and model.onnx.data) into `directory`."""
-    graph = _PackedGraph(weights, architecture)
+    graph = _PackedGraph(weights, architecture, directory)
     graph.write_encoder()
     for head in architecture.heads:
         graph.write_head(head)
-    write_graph(graph.writer, graph.inputs, graph.outputs, directory)
+    write_graph(graph.writer, graph.inputs, graph.outputs)
 
 
 class _PackedGraph:
-    def __init__(self, weights: Weights, architecture: Architecture) -> None:
-        self.writer = NodeWriter()
+    def __init__(self, weights: Weights, architecture: Architecture, directory: Path) -> None:
+        self.writer = NodeWriter(directory)
         self._weights = weights
         self._architecture = architecture
         self._last = hidden_output(architecture.layer_count)
@@ -108,11 +108,7 @@ class _PackedGraph:
         writer, family = self.writer, self._weights.family
         modules = family.embeddings
         total, *others = (
-            writer.gather(
-                writer.constant(f"{role}_table", self._tensors(modules[role])["weight"]), rows, f"{role}_rows"
-            )
-            for role, rows in TABLE_ROWS.items()
-            if role in modules
+            self._look_up(modules[role], rows, role) for role, rows in TABLE_ROWS.items() if role in modules
         )
         for rows in others:
             total = writer.node("Add", [total, rows], f"{rows}_sum")
@@ -120,6 +116,10 @@ class _PackedGraph:
             return self._normalize(total, modules["embedding_norm"], hidden_output(0))
         normal = self._normalize(total, modules["embedding_norm"], "embeddings")
         return self._linear(normal, family.projection, hidden_output(0))
+
+    def _look_up(self, module: Module, indices: str, role: str) -> str:
+        table = self._tensors(module)["weight"]
+        return self.writer.gather(self.writer.constant(f"{role}_table", table), indices, f"{role}_rows")
 
     def _write_layer(self, hidden: str, layer: int) -> str:
         modules, name = self._weights.family.layer, f"layer_{layer}"
@@ -146,12 +146,13 @@ class _PackedGraph:
 
     def _write_masked_lm(self) -> None:
         """On the mask rows alone: decode, then the k likeliest tokens and the asked targets, as log-probabilities."""
-        writer, steps = self.writer, self._weights.family.heads[Head.MASKED_LM][:-1]
+        writer, family = self.writer, self._weights.family
         for name in ("mask_rows", "target_masks", "target_ids"):
             self.inputs.append(tensor_info(name, ["targets" if "target" in name else "masks"], ints=True))
         self.inputs.append(tensor_info("top_k", [1], ints=True))
-        states = self._apply(steps, writer.gather(self._last, "mask_rows", "mask_hidden"), "mask_states")
-        logits = self._decode(states)
+        rows = writer.gather(self._last, "mask_rows", "mask_hidden")
+        states = self._apply(family.heads[Head.MASKED_LM][:-1], rows, "mask_states")
+        logits = self._decode(states, family.last_module(Head.MASKED_LM))
         log_probs = writer.node("LogSoftmax", [logits], "mask_log_probs", axis=-1)
         limit = writer.ints(self._architecture.vocabulary_size)
         top_k = writer.node("Min", ["top_k", limit], "top_k_in_vocabulary")
@@ -165,9 +166,9 @@ class _PackedGraph:
         self._add_output("mask_top_log_probs", ["masks", "k"])
         self._add_output("target_log_probs", ["targets"])
 
-    def _decode(self, states: str) -> str:
+    def _decode(self, states: str, decoder: Module) -> str:
         """Logits over the vocabulary. A decoder that is the word table reads the constant that the embedding reads."""
-        tensors = self._tensors(self._weights.family.last_module(Head.MASKED_LM))
+        tensors = self._tensors(decoder)
         words = self._tensors(self._weights.family.embeddings["word"])["weight"]
         tied = np.array_equal(words, tensors["weight"])
         name = "word_table" if tied else ""

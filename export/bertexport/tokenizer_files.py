@@ -23,7 +23,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "sentencepiece.bpe.model": (),
 }
 # Where no file says, BERT's names, else RoBERTa's.
-DEFAULT_TOKENS = {
+DEFAULT_TOKENS: dict[str, tuple[str, ...]] = {
     "cls_token": ("[CLS]", "<s>"),
     "sep_token": ("[SEP]", "</s>"),
     "pad_token": ("[PAD]", "<pad>"),

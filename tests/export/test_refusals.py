@@ -103,7 +103,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "more layers than tensors": (edit_config(num_hidden_layers=3), r"lacks tensors: encoder\.layer\.2.* and \d+ more"),
     "no size": (edit_config(hidden_size=None), "hidden_size is None"),
     "heads that do not divide": (edit_config(num_attention_heads=5), "no multiple of num_attention_heads 5"),
-    "unknown activation": (edit_config(hidden_act="mish"), "hidden_act 'mish'; supported: gelu"),
+    "unknown activation": (edit_config(hidden_act="mish"), "activation is 'mish'; supported: gelu"),
     "relative positions": (edit_config(position_embedding_type="relative_key"), "position_embedding_type"),
     **{
         f"layer_norm_eps {value!r}": (edit_config(layer_norm_eps=value), "layer_norm_eps is .*positive number")
