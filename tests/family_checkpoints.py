@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checkpoints import VOCABULARY, WORDS, write_tensors
+from checkpoints import CLASSIFIERS, VOCABULARY, WORDS, write_tensors
 
 SENTENCES = [" ".join(WORDS[start : start + 12]) for start in range(len(WORDS))]
 # Byte-level vocabularies know every byte; a sentencepiece model knows what its corpus holds.
@@ -43,6 +43,7 @@ def _classes(start: str, **others: str) -> dict[str, str]:
         "": f"{start}Model",
         "masked_lm": f"{start}ForMaskedLM",
         "sequence_classification": f"{start}ForSequenceClassification",
+        "token_classification": f"{start}ForTokenClassification",
         **others,
     }
 
@@ -87,25 +88,27 @@ def write_family_checkpoint(
     seed: int = 0,
     **config: Any,
 ) -> Path:
-    """Write a checkpoint with the heads asked: pooler, masked_lm, sequence_classification, ELECTRA's discriminator.
+    """Write a checkpoint with the heads asked: pooler, masked_lm, ELECTRA's discriminator, and either
+    sequence_classification or token_classification.
 
     form: as for `write_checkpoint`; dtype: bfloat16 too. config: entries of config.json beside or instead of the
-    sample's.
+    sample's; None removes one.
     """
-    sample, directory_heads = SAMPLES[family], tuple(heads)
+    sample, heads = SAMPLES[family], tuple(heads)
     directory.mkdir(parents=True, exist_ok=True)
     vocabulary_size = write_family_tokenizer(directory, sample.tokenizer)
     settings = {
         "model_type": family,
-        "architectures": [sample.classes[directory_heads[0] if directory_heads else ""]],
+        "architectures": [sample.classes[heads[0] if heads else ""]],
         "vocab_size": vocabulary_size,
         "pad_token_id": 0 if sample.tokenizer == "vocab.txt" else 1,
         **sample.config,
-        **({"id2label": {str(n): f"label {n}" for n in range(labels)}} if "sequence_classification" in heads else {}),
+        **({"id2label": {str(n): f"label {n}" for n in range(labels)}} if CLASSIFIERS & set(heads) else {}),
         **config,
     }
+    settings = {name: value for name, value in settings.items() if value is not None}
     (directory / "config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    tensors = draw_family_tensors(family, settings, directory_heads, seed)
+    tensors = draw_family_tensors(family, settings, heads, seed)
     write_tensors(directory, tensors, form, dtype)
     return directory
 

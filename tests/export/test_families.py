@@ -25,7 +25,11 @@ GATE = 1e-4
 LENGTHS = (1, 2, 7, 7, 33, 64)
 FAMILIES = tuple(SAMPLES)
 BOTH = ("masked_lm", "sequence_classification")
-OUTPUTS = {"masked_lm": "target_log_probabilities", "sequence_classification": "class_logits"}
+OUTPUTS = {
+    "masked_lm": "target_log_probabilities",
+    "sequence_classification": "class_logits",
+    "token_classification": "tag_logits",
+}
 
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "roberta, padding elsewhere": ("roberta", {"pad_token_id": 5, "max_position_embeddings": 70}),
@@ -49,6 +53,14 @@ PROBLEMS: dict[str, tuple[dict[str, Any], ProblemType]] = {
 def test_every_head_equals_pytorch(family: str, tmp_path: Path, export: Export) -> None:
     """Every layer, the whole masked-word distribution and the label scores lie within the gate."""
     check_equality(write_family_checkpoint(tmp_path / "checkpoint", family, BOTH), export)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_token_labels_equal_pytorch(family: str, tmp_path: Path, export: Export) -> None:
+    """A classifier of tokens is told from one of texts by its tensors, and gives a score a label for every token."""
+    checkpoint = write_family_checkpoint(tmp_path / "checkpoint", family, ["token_classification"], architectures=None)
+    bundle = check_equality(checkpoint, export, heads=("token_classification",))
+    assert bundle.model.heads == (Head.EMBEDDING, Head.TOKEN_CLASSIFICATION)
 
 
 @pytest.mark.parametrize(("family", "config"), SHAPES.values(), ids=SHAPES.keys())
@@ -131,30 +143,32 @@ def test_an_untied_decoder_is_decoded_with_its_own_weights(family: str, tmp_path
     check_equality(checkpoint, export)
 
 
-def check_equality(checkpoint: Path, export: Export) -> Bundle:
+def check_equality(checkpoint: Path, export: Export, heads: tuple[str, ...] = BOTH) -> Bundle:
     bundle = export(checkpoint)
     engine = Engine(bundle, threads=1)
     rng, model = np.random.default_rng(1), bundle.model
     padding = model.position_offset - 1
     drawn = [rng.integers(0, model.vocabulary_size, length) for length in LENGTHS]
-    compare(engine, checkpoint, [draw_item(np.where(ids == padding, 0, ids), model.layer_count) for ids in drawn])
+    items = [draw_item(np.where(ids == padding, 0, ids), model.layer_count, heads) for ids in drawn]
+    compare(engine, checkpoint, items, heads)
     return bundle
 
 
-def draw_item(input_ids: np.ndarray, layer_count: int) -> Item:
+def draw_item(input_ids: np.ndarray, layer_count: int, heads: tuple[str, ...] = BOTH) -> Item:
     wanted = Wanted(
         layers=tuple(range(layer_count + 1)),
-        mask_positions=tuple(range(0, len(input_ids), 3)),
+        mask_positions=tuple(range(0, len(input_ids), 3)) if "masked_lm" in heads else (),
         target_ids=tuple(range(0, 300, 7)),
         top_k=5,
-        classify=True,
+        classify="sequence_classification" in heads,
+        tag="token_classification" in heads,
     )
     return Item(input_ids=input_ids, token_type_ids=np.zeros_like(input_ids), wanted=wanted)
 
 
-def compare(engine: Engine, checkpoint: Path, items: list[Item]) -> None:
+def compare(engine: Engine, checkpoint: Path, items: list[Item], heads: tuple[str, ...] = BOTH) -> None:
     family = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))["model_type"]
-    for head in BOTH:
+    for head in heads:
         model = getattr(transformers, SAMPLES[family].classes[head]).from_pretrained(
             checkpoint, attn_implementation="eager", dtype=torch.float32
         )

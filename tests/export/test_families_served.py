@@ -1,4 +1,4 @@
-"""From a checkpoint of another family to the client: what a server answers over gRPC is what `transformers` computes."""
+"""From another family's checkpoint to the client: what a server answers over gRPC is what `transformers` computes."""
 
 from __future__ import annotations
 
