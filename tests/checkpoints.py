@@ -180,14 +180,12 @@ def rename(name: str, prefix: bool, legacy_names: bool) -> str:
     return name
 
 
-def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], form: str = "safetensors") -> None:
-    """Write weight files in one of the forms that `write_checkpoint` names."""
-    if form == "pickle":
-        import torch
-
-        torch.save(
-            {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}, directory / "pytorch_model.bin"
-        )
+def write_tensors(
+    directory: Path, tensors: Mapping[str, np.ndarray], form: str = "safetensors", dtype: str = ""
+) -> None:
+    """Write weight files in one of the forms that `write_checkpoint` names; dtype: as it is, or bfloat16."""
+    if form == "pickle" or dtype == "bfloat16":
+        _write_torch_tensors(directory, tensors, form, dtype)
         return
     from safetensors.numpy import save_file
 
@@ -202,6 +200,20 @@ def write_tensors(directory: Path, tensors: Mapping[str, np.ndarray], form: str 
         save_file(part, directory / file, metadata={"format": "pt"})
     index = {"metadata": {"total_size": sum(t.nbytes for t in tensors.values())}, "weight_map": weight_map}
     (directory / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _write_torch_tensors(directory: Path, tensors: Mapping[str, np.ndarray], form: str, dtype: str) -> None:
+    """What numpy cannot: a pickle, and bfloat16."""
+    import torch
+    from safetensors.torch import save_file
+
+    state = {name: torch.from_numpy(tensor) for name, tensor in tensors.items()}
+    if dtype == "bfloat16":
+        state = {name: tensor.to(torch.bfloat16) for name, tensor in state.items()}
+    if form == "pickle":
+        torch.save(state, directory / "pytorch_model.bin")
+    else:
+        save_file(state, directory / "model.safetensors", metadata={"format": "pt"})
 
 
 def read_tensors(directory: Path) -> dict[str, np.ndarray]:

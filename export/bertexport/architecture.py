@@ -30,14 +30,21 @@ CLASSIFIERS = {
     Head.TOKEN_CLASSIFICATION: "ForTokenClassification",
 }
 NAMES_SHOWN = 6
+# Of ELECTRA, where config.json names none.
+DEFAULT_EMBEDDING_SIZE = 128
 FLOAT32_TINY = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """A model's sizes and heads. tied_decoder: the masked-LM decoder is the word table."""
+    """A model's sizes and heads.
+
+    embedding_size: of the tables' rows. token_types: rows of the token-type table; segment_count: how many of them the
+    tokens of an input may refer to. position_offset: position of an input's first token.
+    """
 
     heads: tuple[Head, ...]
+    embedding_size: int
     hidden_size: int
     intermediate_size: int
     layer_count: int
@@ -45,20 +52,28 @@ class Architecture:
     activation: str
     layer_norm_epsilon: float
     vocabulary_size: int
+    token_types: int
     segment_count: int
     position_limit: int
+    position_offset: int
     labels: tuple[str, ...]
     problem_type: ProblemType | None
+
+    @property
+    def projects(self) -> bool:
+        """Whether the embeddings have another size than the layers."""
+        return self.embedding_size != self.hidden_size
 
     @property
     def sizes(self) -> dict[str, int]:
         """The words in which `families` writes shapes."""
         return {
+            "embedding": self.embedding_size,
             "hidden": self.hidden_size,
             "intermediate": self.intermediate_size,
             "vocabulary": self.vocabulary_size,
             "positions": self.position_limit,
-            "segments": self.segment_count,
+            "token_types": self.token_types,
             "labels": len(self.labels),
             "two": 2,
         }
@@ -80,28 +95,40 @@ class Weights:
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
     """Raises ExportError: a setting is missing or unsupported, or the label map disagrees with the head."""
-    config = checkpoint.config
+    config, family = checkpoint.config, checkpoint.family
+    settings = family.settings
     _refuse_variants(config)
-    heads = find_heads(checkpoint.family, checkpoint.tensors, checkpoint.architecture)
-    labels = _read_labels(checkpoint) if set(heads) & set(CLASSIFIERS) else ()
+    heads = find_heads(family, checkpoint.tensors, checkpoint.architecture)
+    classifier = next((head for head in heads if head in CLASSIFIERS), None)
+    labels = _read_labels(checkpoint, classifier) if classifier is not None else ()
+    hidden_size = _count(config, settings.hidden_size)
+    token_types = _count(config, "type_vocab_size", 2) if "token_type" in family.embeddings else 1
     architecture = Architecture(
         heads=heads,
-        hidden_size=_count(config, "hidden_size"),
-        intermediate_size=_count(config, "intermediate_size"),
-        layer_count=_count(config, "num_hidden_layers"),
-        attention_heads=_count(config, "num_attention_heads"),
-        activation=str(config.get("hidden_act", "gelu")),
-        layer_norm_epsilon=_epsilon(config),
+        embedding_size=_count(config, "embedding_size", DEFAULT_EMBEDDING_SIZE) if family.projection else hidden_size,
+        hidden_size=hidden_size,
+        intermediate_size=_count(config, settings.intermediate_size),
+        layer_count=_count(config, settings.layer_count),
+        attention_heads=_count(config, settings.attention_heads),
+        activation=str(config.get(settings.activation, "gelu")),
+        layer_norm_epsilon=_epsilon(config) if settings.epsilon is None else settings.epsilon,
         vocabulary_size=_count(config, "vocab_size"),
-        segment_count=_count(config, "type_vocab_size", 2),
+        token_types=token_types,
+        segment_count=token_types if family.has_segments else 1,
         position_limit=_count(config, "max_position_embeddings", 512),
+        position_offset=_position_offset(config, family),
         labels=labels,
         problem_type=_read_problem_type(config, len(labels)) if Head.SEQUENCE_CLASSIFICATION in heads else None,
     )
     if architecture.hidden_size % architecture.attention_heads:
         raise ExportError(
-            f"config.json: hidden_size {architecture.hidden_size} is no multiple of "
-            f"num_attention_heads {architecture.attention_heads}"
+            f"config.json: {settings.hidden_size} {architecture.hidden_size} is no multiple of "
+            f"{settings.attention_heads} {architecture.attention_heads}"
+        )
+    if architecture.position_limit <= architecture.position_offset:
+        raise ExportError(
+            f"config.json: max_position_embeddings {architecture.position_limit} leaves no position for a token, "
+            f"since they begin at pad_token_id + 1 = {architecture.position_offset}"
         )
     return architecture
 
@@ -122,39 +149,39 @@ def find_heads(family: Family, tensors: Mapping[str, Float32s], class_name: str)
 def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weights:
     """The tensors that the model needs. Raises ExportError: missing, of another shape, not finite."""
     family, sizes = checkpoint.family, architecture.sizes
-    tensors = _stand_in(checkpoint)
     needed = {
         module.tensor_names(layer)[tensor]: tuple(sizes[size] for size in shape)
-        for module, layer in family.modules(architecture.heads, architecture.layer_count)
+        for module, layer in family.modules(
+            architecture.heads, architecture.layer_count, projects=architecture.projects
+        )
         for tensor, shape in module.shapes.items()
     }
-    missing = [name for name in needed if name not in tensors]
+    sources = {name: _find_source(checkpoint, name) for name in needed}
+    missing = [name for name, source in sources.items() if source not in checkpoint.tensors]
     if missing:
         raise ExportError(f"the checkpoint lacks tensors: {_shorten(missing)}")
+    tensors = checkpoint.tensors.rename(sources)
     for name, shape in needed.items():
-        if tensors[name].shape != shape:
-            raise ExportError(
-                f"tensor {name} is {list(tensors[name].shape)}, by config.json it should be {list(shape)}"
-            )
-        if not np.isfinite(tensors[name]).all():
+        tensor = tensors[name]
+        if tensor.shape != shape:
+            raise ExportError(f"tensor {name} is {list(tensor.shape)}, by config.json it should be {list(shape)}")
+        if not np.isfinite(tensor).all():
             raise ExportError(f"tensor {name} holds NaN or infinite values; the checkpoint is damaged")
     unused = sorted(set(checkpoint.tensors) - set(needed) - set(family.stand_ins.values()))
     return Weights(
         family=family,
-        tensors={name: tensors[name] for name in needed},
+        tensors=tensors,
         unused=tuple(unused),
         stood_in=tuple(name for name in needed if name not in checkpoint.tensors),
     )
 
 
-def _stand_in(checkpoint: Checkpoint) -> dict[str, Float32s]:
-    """The checkpoint's tensors, and those that it leaves out because another stands in for them."""
-    tensors, family = dict(checkpoint.tensors), checkpoint.family
-    for name, other in family.stand_ins.items():
-        untied = name == family.decoder and not checkpoint.config.get("tie_word_embeddings", True)
-        if name not in tensors and other in tensors and not untied:
-            tensors[name] = tensors[other]
-    return tensors
+def _find_source(checkpoint: Checkpoint, name: str) -> str:
+    """The tensor itself, or the one that stands in for it where the checkpoint leaves it out."""
+    family = checkpoint.family
+    decoder = family.decoder.tensor_names()["weight"] if family.decoder is not None else ""
+    untied = name == decoder and not checkpoint.config.get("tie_word_embeddings", True)
+    return name if name in checkpoint.tensors or untied else family.stand_ins.get(name, name)
 
 
 def _refuse_variants(config: Mapping[str, Any]) -> None:
@@ -172,6 +199,18 @@ def _count(config: Mapping[str, Any], name: str, default: int | None = None) -> 
     return value
 
 
+def _position_offset(config: Mapping[str, Any], family: Family) -> int:
+    """Position of the first token: one after the padding token's id in the families that count from there."""
+    if family.padding_id is None:
+        return 0
+    padding_id = config.get("pad_token_id", family.padding_id)
+    if not isinstance(padding_id, int) or isinstance(padding_id, bool) or padding_id < 0:
+        raise ExportError(
+            f"config.json: pad_token_id is {padding_id!r}, a whole number is needed: positions begin after it"
+        )
+    return padding_id + 1
+
+
 def _epsilon(config: Mapping[str, Any]) -> float:
     value = config.get("layer_norm_eps", 1e-12)
     # As the graph holds it, in float32.
@@ -180,10 +219,11 @@ def _epsilon(config: Mapping[str, Any]) -> float:
     return float(value)
 
 
-def _read_labels(checkpoint: Checkpoint) -> tuple[str, ...]:
-    config, classifier = checkpoint.config, checkpoint.tensors.get("classifier.weight")
+def _read_labels(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
+    config, name = checkpoint.config, checkpoint.family.last_module(head).tensor_names()["weight"]
+    classifier = checkpoint.tensors.get(name)
     if classifier is None:
-        raise ExportError("the checkpoint lacks tensors: classifier.weight")
+        raise ExportError(f"the checkpoint lacks tensors: {name}")
     count = len(classifier)
     names = config.get("id2label") or _number_labels(config, count)
     if not isinstance(names, dict) or set(names) != {str(index) for index in range(count)}:

@@ -73,8 +73,8 @@ def rank_parts(
     table = find_module(reference, weights, weights.family.embeddings["word"].name)
     with _other_weight(table, quantize_weight(table.weight.detach().numpy()).restored()):
         costs["word_table"] = _distance(exact, [_last_states(reference, item) for item in items])
-    if Head.MASKED_LM in architecture.heads:
-        decoder = find_module(reference, weights, weights.family.heads[Head.MASKED_LM]["decoder"].name)
+    if weights.family.decoder is not None and Head.MASKED_LM in architecture.heads:
+        decoder = find_module(reference, weights, weights.family.decoder.name)
         costs["mask_logits"] = _decoder_cost(decoder, reference, [item for item in items if item.wanted.mask_positions])
     return dict(sorted(costs.items(), key=lambda cost: -cost[1]))
 

@@ -1,7 +1,6 @@
 """A checkpoint, read: its settings and its tensors under the names of today, without the base model's prefix.
 
-Owns the forms in which weights lie on disk and the names that older checkpoints use. Nothing is unpickled but tensors.
-Does not know which tensors a model needs.
+Owns the names that older checkpoints use. Does not know which tensors a model needs.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from bertserve.engine.items import Float32s
 
 from bertexport.errors import ExportError
 from bertexport.families import Family, find_family
+from bertexport.weight_files import PickleFile, SafetensorsFile, StoredTensor
 
 # In the order of preference: a pickle is read only where there is nothing else.
 WEIGHT_FILES = (
@@ -26,12 +25,36 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+Value = TypeVar("Value")
 OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+
+
+class Tensors(Mapping[str, Float32s]):
+    """float32 by name. Read when asked for and not kept, so that a model need not fit into memory several times."""
+
+    def __init__(self, stored: Mapping[str, StoredTensor]) -> None:
+        self._stored = dict(stored)
+
+    def __getitem__(self, name: str) -> Float32s:
+        return self._stored[name].read()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stored
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def rename(self, names: Mapping[str, str]) -> Tensors:
+        """New name → the name that it has here; what is not named is left out."""
+        return Tensors({new: self._stored[name] for new, name in names.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """tensors: float32, by their normalised names. weights_sha256: over the weight files, in order of their names.
+    """tensors: by their normalised names. weights_sha256: over the weight files, in order of their names.
 
     architecture: the class that the checkpoint calls itself; heads are decided by tensors.
     """
@@ -39,7 +62,7 @@ class Checkpoint:
     directory: Path
     family: Family
     config: Mapping[str, Any]
-    tensors: Mapping[str, Float32s]
+    tensors: Tensors
     architecture: str
     weights_sha256: str
 
@@ -54,7 +77,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
         directory=directory,
         family=family,
         config=config,
-        tensors=normalize_names(_read_all(files), family),
+        tensors=Tensors(normalize_names(_find_tensors(files), family)),
         architecture=architecture,
         weights_sha256=_hash_files(files),
     )
@@ -74,9 +97,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def normalize_names(tensors: Mapping[str, Float32s], family: Family) -> dict[str, Float32s]:
-    """Tensors by the names of today. Raises ExportError where two names mean the same tensor."""
-    normalized: dict[str, Float32s] = {}
+def normalize_names(tensors: Mapping[str, Value], family: Family) -> dict[str, Value]:
+    """Whatever goes by tensors' names, by the names of today. Raises ExportError where two mean the same tensor."""
+    normalized: dict[str, Value] = {}
     for name, tensor in tensors.items():
         modern = name.removeprefix(family.prefix)
         for old, new in OLD_NAMES.items():
@@ -111,51 +134,15 @@ def _find_weight_files(directory: Path) -> list[Path]:
     return [directory / name for name in sorted(set(values))]
 
 
-def _read_all(files: list[Path]) -> dict[str, Float32s]:
-    tensors: dict[str, Float32s] = {}
-    for file in files:
-        for name, tensor in _read_file(file):
-            if name in tensors:
-                raise ExportError(f"{file}: the tensor {name} is in another weight file too")
-            tensors[name] = tensor
-    return tensors
-
-
-def _read_file(file: Path) -> Iterator[tuple[str, Float32s]]:
-    # Through torch rather than numpy, which has no bfloat16.
-    import torch
-
-    tensors = _read_safetensors(file) if file.suffix == ".safetensors" else _read_pickle(file)
-    for name, tensor in tensors.items():
-        # Whole numbers are buffers such as position_ids, which old versions saved and every model computes anew.
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point():
-            yield name, np.asarray(tensor.detach().to(torch.float32).numpy(), order="C")
-
-
-def _read_safetensors(file: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise ExportError(f"{file} is not a whole safetensors file ({reason}); download it again") from error
-
-
-def _read_pickle(file: Path) -> dict[str, Any]:
-    import torch
-
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle's, zip's and its own classes
-        raise ExportError(
-            f"{file} cannot be read as plain tensors, and nothing else is ever unpickled; "
-            "save the checkpoint as safetensors from a program that you trust"
-        ) from error
-    if not isinstance(content, dict):
-        raise ExportError(f"{file} holds no state dict")
-    return content
+def _find_tensors(files: list[Path]) -> dict[str, StoredTensor]:
+    stored: dict[str, StoredTensor] = {}
+    for path in files:
+        file = SafetensorsFile(path) if path.suffix == ".safetensors" else PickleFile(path)
+        for name in file.names():
+            if name in stored:
+                raise ExportError(f"{path}: the tensor {name} is in another weight file too")
+            stored[name] = StoredTensor(file=file, name=name)
+    return stored
 
 
 def _hash_files(files: list[Path]) -> str:

@@ -132,6 +132,8 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         if request.precision == "int8":
             trial, notes = _build_int8(request, source, reference, build, progress)
         else:
+            # As large as the checkpoint, and no longer needed.
+            del reference
             trial, notes = build(None), ()
         _pass_gates(trial.verdict, allow_loss=request.allow_accuracy_loss)
         with progress.step("Write golden outputs and report"):
@@ -234,7 +236,7 @@ def _describe_model(
     sentence: SentenceFiles,
     special_tokens: SpecialTokens,
 ) -> ModelFacts:
-    positions = architecture.position_limit - checkpoint.family.position_offset
+    positions = architecture.position_limit - architecture.position_offset
     return ModelFacts(
         family=checkpoint.family.name,
         heads=architecture.heads,
@@ -247,7 +249,7 @@ def _describe_model(
         vocabulary_size=architecture.vocabulary_size,
         segment_count=architecture.segment_count,
         position_limit=architecture.position_limit,
-        position_offset=checkpoint.family.position_offset,
+        position_offset=architecture.position_offset,
         max_tokens=min(positions, sentence.max_tokens or positions),
         precision=request.precision,
         opset=OPSET,

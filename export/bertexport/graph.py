@@ -7,6 +7,7 @@ decoder sees the mask rows alone. Every row's values depend on its own text only
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from bertserve.engine.packing import hidden_output
 from onnx import TensorProto, helper
 
 from bertexport.architecture import Architecture, Weights
-from bertexport.families import Module
+from bertexport.families import LAYER_ACTIVATION, Kind, Module, Step
 from bertexport.int8_nodes import Int8Writer
 from bertexport.nodes import NodeWriter, tensor_info, write_graph
 from bertexport.quantization import LOWEST_OF_ACTIVATION, Int8Plan, quantize_weight
@@ -37,26 +38,33 @@ LOOP_BODY: tuple[tuple[str, str, str], ...] = (
     ("Identity", ".go_on", ".go_on_out"),
 )
 
+# Table of the embeddings → the graph's input that says which of its rows a token takes, in the order of the sum.
+TABLE_ROWS = {"word": "input_ids", "token_type": "token_type_ids", "position": "position_ids"}
+
 
 def build_graph(weights: Weights, architecture: Architecture, directory: Path, plan: Int8Plan | None = None) -> None:
     """Write model.onnx (and model.onnx.data) into `directory`; in int8 by the plan, in fp32 without one."""
-    graph = _PackedGraph(weights, architecture, plan)
+    graph = _PackedGraph(weights, architecture, directory, plan)
     graph.write_encoder()
     for head in architecture.heads:
         graph.write_head(head)
-    write_graph(graph.writer, graph.inputs, graph.outputs, directory)
+    write_graph(graph.writer, graph.inputs, graph.outputs)
 
 
 class _PackedGraph:
-    def __init__(self, weights: Weights, architecture: Architecture, plan: Int8Plan | None) -> None:
-        self.writer = NodeWriter()
+    def __init__(self, weights: Weights, architecture: Architecture, directory: Path, plan: Int8Plan | None) -> None:
+        self.writer = NodeWriter(directory)
         self._int8 = Int8Writer(self.writer, "input_ids")
         self._plan = plan
         self._weights = weights
         self._architecture = architecture
         self._last = hidden_output(architecture.layer_count)
         self.inputs = [
-            *(tensor_info(name, ["tokens"], ints=True) for name in ("input_ids", "token_type_ids", "position_ids")),
+            *(
+                tensor_info(rows, ["tokens"], ints=True)
+                for role, rows in TABLE_ROWS.items()
+                if role in weights.family.embeddings
+            ),
             tensor_info("group_starts", ["bounds"], ints=True),
             tensor_info("group_shapes", ["groups", 3], ints=True),
         ]
@@ -75,16 +83,15 @@ class _PackedGraph:
             case Head.EMBEDDING:
                 pass
             case Head.POOLER:
-                self._add_output(self._pool("pooler_rows", "pooled"), ["poolings", self._architecture.hidden_size])
+                self._write_row_head(head, "pooler_rows", "pooled", self._architecture.hidden_size)
             case Head.MASKED_LM:
                 self._write_masked_lm()
             case Head.NEXT_SENTENCE:
-                self._write_logits(head, "next_sentence", "next_sentence_rows", "next_sentence_logits", 2)
+                self._write_row_head(head, "next_sentence_rows", "next_sentence_logits", 2)
             case Head.SEQUENCE_CLASSIFICATION:
-                labels = len(self._architecture.labels)
-                self._write_logits(head, "classifier", "class_rows", "class_logits", labels)
+                self._write_row_head(head, "class_rows", "class_logits", len(self._architecture.labels))
             case Head.TOKEN_CLASSIFICATION:
-                self._write_tags()
+                self._write_row_head(head, "tag_rows", "tag_logits", len(self._architecture.labels))
 
     def _write_group_bounds(self) -> None:
         """What every layer's loop reads, computed once: first row and end of each group, and their number."""
@@ -102,13 +109,17 @@ class _PackedGraph:
         writer.node("Squeeze", [size, axis], "group_count")
 
     def _embed(self) -> str:
-        writer, modules = self.writer, self._weights.family.embeddings
-        words, segments, positions = (
-            self._look_up(modules[role], rows, role)
-            for role, rows in (("word", "input_ids"), ("token_type", "token_type_ids"), ("position", "position_ids"))
+        writer, family = self.writer, self._weights.family
+        modules = family.embeddings
+        total, *others = (
+            self._look_up(modules[role], rows, role) for role, rows in TABLE_ROWS.items() if role in modules
         )
-        total = writer.node("Add", [writer.node("Add", [words, segments], "word_type_sum"), positions], "embedding_sum")
-        return self._normalize(total, modules["embedding_norm"], hidden_output(0))
+        for rows in others:
+            total = writer.node("Add", [total, rows], f"{rows}_sum")
+        if not self._architecture.projects or family.projection is None:
+            return self._normalize(total, modules["embedding_norm"], hidden_output(0))
+        normal = self._normalize(total, modules["embedding_norm"], "embeddings")
+        return self._linear(normal, family.projection, hidden_output(0))
 
     def _look_up(self, module: Module, indices: str, role: str) -> str:
         table = self._tensors(module)["weight"]
@@ -144,15 +155,13 @@ class _PackedGraph:
 
     def _write_masked_lm(self) -> None:
         """On the mask rows alone: decode, then the k likeliest tokens and the asked targets, as log-probabilities."""
-        writer, modules = self.writer, self._weights.family.heads[Head.MASKED_LM]
+        writer, family = self.writer, self._weights.family
         for name in ("mask_rows", "target_masks", "target_ids"):
             self.inputs.append(tensor_info(name, ["targets" if "target" in name else "masks"], ints=True))
         self.inputs.append(tensor_info("top_k", [1], ints=True))
         rows = writer.gather(self._last, "mask_rows", "mask_hidden")
-        transformed = self._linear(rows, modules["transform"], "mask_transform")
-        active = writer.activate(transformed, self._architecture.activation, "mask_active")
-        states = self._normalize(active, modules["transform_norm"], "mask_states")
-        logits = self._decode(states, modules["decoder"])
+        states = self._apply(family.heads[Head.MASKED_LM][:-1], rows, "mask_states")
+        logits = self._decode(states, family.last_module(Head.MASKED_LM))
         log_probs = writer.node("LogSoftmax", [logits], "mask_log_probs", axis=-1)
         limit = writer.ints(self._architecture.vocabulary_size)
         top_k = writer.node("Min", ["top_k", limit], "top_k_in_vocabulary")
@@ -179,25 +188,25 @@ class _PackedGraph:
         writer = Int8Writer(self.writer, "mask_rows")
         return writer.linear(states, weight, tensors["bias"], "mask_logits", table=table)
 
-    def _write_logits(self, head: Head, role: str, rows: str, output: str, size: int) -> None:
-        pooled = self._pool(rows, f"{output}.pooled")
-        self._linear(pooled, self._weights.family.heads[head][role], output)
-        self._add_output(output, [output.removesuffix("_logits"), size])
-
-    def _write_tags(self) -> None:
-        """Logits over the labels, for every row of the texts that ask."""
-        self.inputs.append(tensor_info("tag_rows", ["tag_rows"], ints=True))
-        rows = self.writer.gather(self._last, "tag_rows", "tag_hidden")
-        self._linear(rows, self._weights.family.heads[Head.TOKEN_CLASSIFICATION]["classifier"], "tag_logits")
-        self._add_output("tag_logits", ["tags", len(self._architecture.labels)])
-
-    def _pool(self, rows: str, output: str) -> str:
-        """Dense and tanh over the rows asked, first tokens by rights."""
+    def _write_row_head(self, head: Head, rows: str, output: str, size: int) -> None:
+        """The head's steps over the rows asked, an output for each."""
         self.inputs.append(tensor_info(rows, [rows], ints=True))
-        first = self.writer.gather(self._last, rows, f"{output}.hidden")
-        pooler = self._weights.family.heads[Head.POOLER]["pooler"]
-        dense = self._linear(first, pooler, f"{output}.dense", weight_name="pooler.weight")
-        return self.writer.node("Tanh", [dense], output)
+        hidden = self.writer.gather(self._last, rows, f"{output}.hidden")
+        self._apply(self._weights.family.heads[head], hidden, output)
+        self._add_output(output, [f"{output}_count", size])
+
+    def _apply(self, steps: Sequence[Step], rows: str, output: str) -> str:
+        """A head's steps one after the other; the last one gives `output`. Heads share the modules that both apply."""
+        for number, step in enumerate(steps, start=1):
+            name = output if number == len(steps) else f"{output}.step_{number}"
+            if isinstance(step, str):
+                activation = self._architecture.activation if step == LAYER_ACTIVATION else step
+                rows = self.writer.activate(rows, activation, name)
+            elif step.kind is Kind.NORM:
+                rows = self._normalize(rows, step, name)
+            else:
+                rows = self._linear(rows, step, name, weight_name=f"{step.name}.weight")
+        return rows
 
     def _encode(self, rows: str, tensors: dict[str, Float32s], name: str, lowest: float | None = None) -> str:
         """A linear layer of the encoder, in the precision that the plan has for it. lowest: see `Int8Writer.linear`."""

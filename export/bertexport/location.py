@@ -29,6 +29,9 @@ SIDE_FILES = (
             "tokenizer_config.json",
             "special_tokens_map.json",
             "vocab.txt",
+            "vocab.json",
+            "merges.txt",
+            "sentencepiece.bpe.model",
         )
     ),
 )

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from bertserve.bundle import GRAPH_DATA_NAME, GRAPH_NAME
+from bertserve.bundle import GRAPH_NAME
 from bertserve.engine.items import Float32s
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from bertexport.constants import Constants
 from bertexport.errors import ExportError
 
 # 23 is the first with Attention; onnxruntime has run it on CPU since 1.22, which knows IR version 11.
@@ -23,25 +24,20 @@ OPSET = 23
 IR_VERSION = 11
 # ONNX Runtime's own operators.
 CONTRIB_DOMAIN = "com.microsoft"
-# A protobuf file ends at 2 GiB, and a large one is parsed into memory where external data is mapped.
-EXTERNAL_DATA_BYTES = 100_000_000
 
 
 class NodeWriter:
-    """The nodes and constants of a graph under construction. Values are named by strings, as in ONNX."""
+    """The nodes and constants of a graph under construction in a directory. Values are named by strings, as in ONNX."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.nodes: list[onnx.NodeProto] = []
-        self._constants: dict[str, onnx.TensorProto] = {}
-
-    @property
-    def constants(self) -> list[onnx.TensorProto]:
-        return list(self._constants.values())
+        self.constants = Constants(directory)
 
     def constant(self, name: str, array: NDArray[Any] | np.generic) -> str:
         """A constant; one that several nodes read is written once."""
-        if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.asarray(array, order="C"), name)
+        if name not in self.constants:
+            self.constants.add(name, array)
         return name
 
     def ints(self, *values: int) -> str:
@@ -87,7 +83,7 @@ class NodeWriter:
     def activate(self, rows: str, activation: str, output: str) -> str:
         """Raises ExportError for an activation that is not one of ACTIVATIONS."""
         if activation not in ACTIVATIONS:
-            raise ExportError(f"config.json: hidden_act {activation!r}; supported: {', '.join(ACTIVATIONS)}")
+            raise ExportError(f"config.json: the activation is {activation!r}; supported: {', '.join(ACTIVATIONS)}")
         return ACTIVATIONS[activation](self, rows, output)
 
 
@@ -114,9 +110,12 @@ def _tanh(writer: NodeWriter, rows: str, output: str) -> str:
 # By the names in `transformers.activations.ACT2FN`.
 ACTIVATIONS: dict[str, Callable[[NodeWriter, str, str], str]] = {
     "gelu": _gelu,
+    "gelu_python": _gelu,
     "gelu_new": _gelu_tanh,
     "gelu_pytorch_tanh": _gelu_tanh,
+    "gelu_python_tanh": _gelu_tanh,
     "gelu_fast": _gelu_tanh,
+    "gelu_accurate": _gelu_tanh,
     "relu": _relu,
     "silu": _silu,
     "swish": _silu,
@@ -124,24 +123,16 @@ ACTIVATIONS: dict[str, Callable[[NodeWriter, str, str], str]] = {
 }
 
 
-def write_graph(
-    writer: NodeWriter,
-    inputs: list[onnx.ValueInfoProto],
-    outputs: list[onnx.ValueInfoProto],
-    directory: Path,
-    external_data_bytes: int = EXTERNAL_DATA_BYTES,
-) -> None:
-    """Write model.onnx, and its constants beside it where they exceed `external_data_bytes`."""
-    constants = writer.constants
-    graph = helper.make_graph(writer.nodes, "packed_encoder", inputs, outputs, constants)
+def write_graph(writer: NodeWriter, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> None:
+    """Write model.onnx into the writer's directory."""
+    graph = helper.make_graph(writer.nodes, "packed_encoder", inputs, outputs, writer.constants.tensors)
     model = helper.make_model(
         graph,
         opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(CONTRIB_DOMAIN, 1)],
         ir_version=IR_VERSION,
         producer_name="bertexport",
     )
-    large = sum(len(constant.raw_data) for constant in constants) > external_data_bytes
-    onnx.save_model(model, directory / GRAPH_NAME, save_as_external_data=large, location=GRAPH_DATA_NAME)
+    onnx.save_model(model, writer.directory / GRAPH_NAME)
 
 
 def tensor_info(name: str, shape: list[int | str], *, ints: bool = False) -> onnx.ValueInfoProto:

@@ -19,18 +19,8 @@ from bertserve.engine.items import Float32s, Item
 from bertexport.architecture import Weights
 from bertexport.checkpoint import normalize_names
 from bertexport.errors import ExportError
+from bertexport.families import Family
 
-# Family → heads → the class that has them; together the classes of a checkpoint have all its heads.
-CLASSES: dict[str, dict[tuple[Head, ...], str]] = {
-    "bert": {
-        (Head.MASKED_LM, Head.NEXT_SENTENCE): "BertForPreTraining",
-        (Head.MASKED_LM,): "BertForMaskedLM",
-        (Head.NEXT_SENTENCE,): "BertForNextSentencePrediction",
-        (Head.SEQUENCE_CLASSIFICATION,): "BertForSequenceClassification",
-        (Head.TOKEN_CLASSIFICATION,): "BertForTokenClassification",
-        (): "BertModel",
-    }
-}
 # What a class calls the output of its only head, and what one with two calls theirs.
 HEAD_OUTPUTS = {Head.MASKED_LM: "prediction_logits", Head.NEXT_SENTENCE: "seq_relationship_logits"}
 
@@ -61,6 +51,7 @@ class Expected:
 class Reference:
     """Models that together have all heads, each with those that it answers for."""
 
+    family: Family
     models: Mapping[tuple[Head, ...], Any]
     heads: tuple[Head, ...]
 
@@ -70,7 +61,7 @@ class Reference:
         pooled: Float32s | None = None
         layers: tuple[Float32s, ...] = ()
         for heads, model in self.models.items():
-            outputs = _forward(model, item)
+            outputs = self._forward(model, item)
             layers = layers or tuple(states[0].numpy() for states in outputs.hidden_states)
             for head in heads:
                 logits[head] = (outputs.logits if len(heads) == 1 else outputs[HEAD_OUTPUTS[head]])[0].numpy()
@@ -88,6 +79,14 @@ class Reference:
             tag_logits=logits.get(Head.TOKEN_CLASSIFICATION),
         )
 
+    def _forward(self, model: Any, item: Item) -> Any:
+        input_ids = torch.from_numpy(item.input_ids)[None]
+        feeds = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
+        if "token_type" in self.family.embeddings:
+            feeds["token_type_ids"] = torch.from_numpy(item.token_type_ids)[None]
+        with torch.inference_mode():
+            return model(**feeds, output_hidden_states=True)
+
 
 def expect(reference: Reference, item: Item, advance: Callable[[], None]) -> Expected:
     """Run an input, and advance once that is done."""
@@ -101,26 +100,24 @@ def load_reference(directory: Path, weights: Weights, heads: tuple[Head, ...]) -
 
     Raises ExportError where it refuses the checkpoint, or loads other values.
     """
-    models = {
-        answered: _load(directory, weights, name) for answered, name in choose_classes(weights.family.name, heads)
-    }
+    models = {answered: _load(directory, weights, name) for answered, name in choose_classes(weights.family, heads)}
     held = set().union(*(_normalized_state(model, weights) for model in models.values()))
     if lost := sorted(set(weights.tensors) - held):
         raise ExportError(f"transformers' classes hold no tensor {lost[0]}, which the graph reads; this is a bug")
-    return Reference(models=models, heads=heads)
+    return Reference(family=weights.family, models=models, heads=heads)
 
 
-def choose_classes(family: str, heads: tuple[Head, ...]) -> list[tuple[tuple[Head, ...], str]]:
+def choose_classes(family: Family, heads: tuple[Head, ...]) -> list[tuple[tuple[Head, ...], str]]:
     """The fewest classes that together have the heads."""
-    classes, left = CLASSES[family], set(heads)
+    left = set(heads)
     chosen: list[tuple[tuple[Head, ...], str]] = []
-    for answered, name in classes.items():
+    for answered, name in family.classes.items():
         if answered and left.issuperset(answered):
             chosen.append((answered, name))
             left -= set(answered)
-    has_pooler = any(set(answered) & {Head.NEXT_SENTENCE, Head.SEQUENCE_CLASSIFICATION} for answered, _ in chosen)
+    has_pooler = any(family.reads_pooler(head) for answered, _ in chosen for head in answered)
     if not chosen or (Head.POOLER in heads and not has_pooler):
-        chosen.append(((), classes[()]))
+        chosen.append(((), family.classes[()]))
     return chosen
 
 
@@ -156,14 +153,3 @@ def _stand_in(model: Any, weights: Weights) -> None:
 def _normalized_state(model: Any, weights: Weights) -> dict[str, Float32s]:
     state = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     return normalize_names(state, weights.family)
-
-
-def _forward(model: Any, item: Item) -> Any:
-    input_ids = torch.from_numpy(item.input_ids)[None]
-    with torch.inference_mode():
-        return model(
-            input_ids=input_ids,
-            token_type_ids=torch.from_numpy(item.token_type_ids)[None],
-            attention_mask=torch.ones_like(input_ids),
-            output_hidden_states=True,
-        )

@@ -16,23 +16,28 @@ from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
 
 SETTINGS_FILES = ("special_tokens_map.json", "tokenizer_config.json")
-DEFAULT_TOKENS = {
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "mask_token": "[MASK]",
+# Files from which `transformers` builds a tokenizer, each with those that it needs beside it.
+SOURCES: dict[str, tuple[str, ...]] = {
+    "vocab.txt": (),
+    "vocab.json": ("merges.txt",),
+    "sentencepiece.bpe.model": (),
+}
+# Where no file says, BERT's names, else RoBERTa's.
+DEFAULT_TOKENS: dict[str, tuple[str, ...]] = {
+    "cls_token": ("[CLS]", "<s>"),
+    "sep_token": ("[SEP]", "</s>"),
+    "pad_token": ("[PAD]", "<pad>"),
+    "unk_token": ("[UNK]", "<unk>"),
+    "mask_token": ("[MASK]", "<mask>"),
 }
 
 
 def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenizer:
-    """From tokenizer.json as it is, else built by `transformers` from vocab.txt. Raises ExportError."""
-    if (directory / TOKENIZER_NAME).is_file():
-        tokenizer = _read_json_form(directory / TOKENIZER_NAME)
-    elif (directory / "vocab.txt").is_file():
-        tokenizer = _build_from_vocabulary(directory)
-    else:
-        raise ExportError(f"{directory} holds no tokenizer; looked for {TOKENIZER_NAME} and vocab.txt")
+    """From tokenizer.json as it is, else built by `transformers` from one of SOURCES. Raises ExportError."""
+    source = next((name for name in (TOKENIZER_NAME, *SOURCES) if (directory / name).is_file()), None)
+    if source is None:
+        raise ExportError(f"{directory} holds no tokenizer; looked for {TOKENIZER_NAME}, {', '.join(SOURCES)}")
+    tokenizer = _read_json_form(directory / source) if source == TOKENIZER_NAME else _build(directory, source)
     tokenizer.no_truncation()
     tokenizer.no_padding()
     highest = max(tokenizer.get_vocab().values(), default=-1)
@@ -50,15 +55,15 @@ def save_tokenizer(tokenizer: tokenizers.Tokenizer, path: Path) -> None:
 
 
 def read_special_tokens(directory: Path, tokenizer: tokenizers.Tokenizer) -> SpecialTokens:
-    """By the checkpoint's settings, else by BERT's names. Raises ExportError where cls, sep or pad are missing."""
+    """By the checkpoint's settings, else by DEFAULT_TOKENS. Raises ExportError where cls, sep or pad are missing."""
     names = dict(DEFAULT_TOKENS)
     for file in reversed(SETTINGS_FILES):
         if (directory / file).is_file():
             names.update(_stated_names(read_json(directory / file)))
-    tokens = {role.removesuffix("_token"): _find_token(tokenizer, text) for role, text in names.items()}
+    tokens = {role.removesuffix("_token"): _find_token(tokenizer, texts) for role, texts in names.items()}
     if missing := [role for role in ("cls", "sep", "pad") if tokens[role] is None]:
         role = missing[0]
-        raise ExportError(f"{directory}: the tokenizer has no {role} token {names[f'{role}_token']!r}")
+        raise ExportError(f"{directory}: the tokenizer has no {role} token {' or '.join(names[f'{role}_token'])}")
     return SpecialTokens.model_validate(tokens)
 
 
@@ -69,23 +74,28 @@ def _read_json_form(path: Path) -> tokenizers.Tokenizer:
         raise ExportError(f"{path} is not a tokenizer: {' '.join(str(error).split())}") from error
 
 
-def _build_from_vocabulary(directory: Path) -> tokenizers.Tokenizer:
-    """Casing and accents are settings of `transformers`' class, so it is that class that builds the tokenizer."""
+def _build(directory: Path, source: str) -> tokenizers.Tokenizer:
+    """Casing, accents and much else are settings of `transformers`' class, so it is that class that builds it."""
     import transformers
 
+    if missing := [name for name in SOURCES[source] if not (directory / name).is_file()]:
+        raise ExportError(f"{directory}: the tokenizer's {source} needs {missing[0]} beside it")
     try:
         built = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever the files hold comes out as many classes
-        raise ExportError(f"{directory}: no tokenizer from vocab.txt: {' '.join(str(error).split())}") from error
+        raise ExportError(f"{directory}: no tokenizer from {source}: {' '.join(str(error).split())}") from error
+    if not built.is_fast:
+        raise ExportError(f"{directory}: its {type(built).__name__} runs in Python alone and cannot become a bundle's")
     return tokenizers.Tokenizer.from_str(built.backend_tokenizer.to_str())
 
 
-def _stated_names(settings: Mapping[str, Any]) -> dict[str, str]:
+def _stated_names(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Role → text; a token is stated as its text or as an object that holds it."""
     stated = {role: settings[role] for role in DEFAULT_TOKENS if settings.get(role)}
-    return {role: str(token.get("content") if isinstance(token, dict) else token) for role, token in stated.items()}
+    return {role: (str(token.get("content") if isinstance(token, dict) else token),) for role, token in stated.items()}
 
 
-def _find_token(tokenizer: tokenizers.Tokenizer, text: str) -> SpecialToken | None:
-    token_id = tokenizer.token_to_id(text)
-    return SpecialToken(id=token_id, text=text) if token_id is not None else None
+def _find_token(tokenizer: tokenizers.Tokenizer, texts: tuple[str, ...]) -> SpecialToken | None:
+    """The first of the texts that the vocabulary holds."""
+    found = ((tokenizer.token_to_id(text), text) for text in texts)
+    return next((SpecialToken(id=token_id, text=text) for token_id, text in found if token_id is not None), None)

@@ -5,7 +5,7 @@ The bundle runs through the server's own engine, in mixed batches, so that what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,34 +117,35 @@ class Outputs:
     expected: ReferenceOutputs
 
 
-def run_engine(engine: Engine, expected: list[Expected], advance: Callable[[], None]) -> list[Outputs]:
+def run_engine(engine: Engine, expected: list[Expected], advance: Callable[[], None]) -> Iterator[Outputs]:
     """The bundle's outputs beside PyTorch's, in batches of all lengths; advance after each item."""
-    outputs = []
     for start in range(0, len(expected), BATCH_ITEMS):
         batch = expected[start : start + BATCH_ITEMS]
         for one, actual in zip(batch, engine.run_items([one.item for one in batch]), strict=True):
-            outputs.append(Outputs(item=one.item, actual=actual, expected=one.outputs))
+            yield Outputs(item=one.item, actual=actual, expected=one.outputs)
             advance()
-    return outputs
 
 
 def judge(
-    outputs: list[Outputs], precision: str, heads: tuple[Head, ...], problem_type: ProblemType | None = None
+    outputs: Iterable[Outputs], precision: str, heads: tuple[Head, ...], problem_type: ProblemType | None = None
 ) -> Verdict:
     """Figures, and the gates of the precision for these heads; one without its figure is missed."""
-    differences = [
-        d
-        for o in outputs
-        for d in (*compare_hidden(o.item, o.actual, o.expected), *compare_heads(o.item, o.actual, o.expected))
-    ]
-    decisions = [decision for o in outputs for decision in compare_decisions(o.actual, o.expected, problem_type)]
+    differences: list[Difference] = []
+    decisions: list[Decision] = []
+    lengths = []
+    # One after the other, for together they are large.
+    for o in outputs:
+        differences += compare_hidden(o.item, o.actual, o.expected)
+        differences += compare_heads(o.item, o.actual, o.expected)
+        decisions += compare_decisions(o.actual, o.expected, problem_type)
+        lengths.append(o.item.length)
     layers = tuple(_layer_figures(layer, group) for layer, group in _by_layer(differences))
     figures = {
         **_difference_figures(differences),
         **_cosine_figures(layers),
         **_decision_figures(decisions),
-        "verified_inputs": float(len(outputs)),
-        "verified_tokens": float(sum(o.item.length for o in outputs)),
+        "verified_inputs": float(len(lengths)),
+        "verified_tokens": float(sum(lengths)),
     }
     asked = [gate for gate in _choose_gates(precision, problem_type) if gate.head in heads]
     gates = tuple(gate for gate in asked if gate.figure in figures)

@@ -105,9 +105,9 @@ class ModelFacts(_Record):
     activation: str
     layer_norm_epsilon: float = Field(gt=0)
     vocabulary_size: int = Field(gt=0)
-    segment_count: int = Field(ge=1, description="Rows of the token-type table; 1 where the model has no segments.")
+    segment_count: int = Field(ge=1, description="Segments that the model tells apart; 1 where it has none.")
     position_limit: int = Field(gt=0, description="Rows of the position table.")
-    position_offset: int = Field(ge=0, description="Position of the first token; 2 in RoBERTa.")
+    position_offset: int = Field(ge=0, description="Position of the first token; pad id + 1 in RoBERTa.")
     max_tokens: int = Field(gt=0, description="Longest input, special tokens included.")
     precision: str
     opset: int

@@ -17,6 +17,9 @@ import tokenizers
 from bertserve.bundle import BundleError, ModelFacts
 from bertserve.engine.items import Int64s
 
+# Which text of an input a token is of, None where special, and its start and end there.
+Place = tuple[int | None, tuple[int, int]]
+
 # A mask for every model, whatever its own mask token is called.
 LITERAL_MASK = "[MASK]"
 
@@ -67,13 +70,21 @@ class TokenizedText:
     mask_positions: where masks stand, ascending. masks_lost: how many masks truncation cut off.
     """
 
-    def __init__(self, encoding: tokenizers.Encoding, facts: ModelFacts, mask_alias: int | None) -> None:
+    def __init__(
+        self,
+        encoding: tokenizers.Encoding,
+        facts: ModelFacts,
+        mask_alias: int | None,
+        places: list[Place] | None = None,
+    ) -> None:
+        """places: of the tokens, where the encoding itself has lost them."""
         mask = facts.special_tokens.mask
         ids = np.array(encoding.ids, dtype=np.int64)
         if mask_alias is not None and mask is not None:
             ids[ids == mask_alias] = mask.id
         self._encoding = encoding
-        self._segments: list[int | None] = encoding.sequence_ids
+        self._places = places
+        self._segments = encoding.sequence_ids if places is None else [segment for segment, _ in places]
         self.input_ids: Int64s = ids
         self.token_type_ids: Int64s = (
             np.array(encoding.type_ids, dtype=np.int64) if facts.segment_count > 1 else np.zeros_like(ids)
@@ -98,7 +109,7 @@ class TokenizedText:
     # An encoding makes these lists anew each time it is asked for one.
     @cached_property
     def _offsets(self) -> list[tuple[int, int]]:
-        return self._encoding.offsets
+        return self._encoding.offsets if self._places is None else [offsets for _, offsets in self._places]
 
     @cached_property
     def _texts(self) -> list[str]:
@@ -107,8 +118,13 @@ class TokenizedText:
     def token(self, index: int) -> Token:
         segment = self._segments[index]
         start, end = self._offsets[index] if segment is not None else (0, 0)
+        text = self._texts[index]
+        # A mask token may take in the white space beside it, as the caller wrote it; vocabularies hold none.
+        bare = text.strip()
+        if segment is not None and bare:
+            start, end, text = start + text.index(bare), end - (len(text) - len(text.rstrip())), bare
         return Token(
-            text=self._texts[index],
+            text=text,
             id=int(self.input_ids[index]),
             segment=segment if segment is not None else int(self.token_type_ids[index]),
             start=start,
@@ -157,7 +173,7 @@ class Tokenizer:
         exact = self._tokenizer.token_to_id(word)
         if exact is not None:
             return self._facts.special_tokens.mask.id if exact == self._mask_alias else exact  # type: ignore[union-attr]
-        ids = self._tokenizer.encode(self._as_running_text(word), add_special_tokens=False).ids
+        ids = self._tokenizer.encode(_as_running_text(word), add_special_tokens=False).ids
         unk = self._facts.special_tokens.unk
         return ids[0] if len(ids) == 1 and (unk is None or ids[0] != unk.id) else None
 
@@ -183,12 +199,15 @@ class Tokenizer:
         if mask is None or mask.text == LITERAL_MASK:
             return None
         own = next((t for t in self._tokenizer.get_added_tokens_decoder().values() if t.content == mask.text), None)
-        alias = tokenizers.AddedToken(LITERAL_MASK, lstrip=own.lstrip if own else False, normalized=False, special=True)
+        alias = tokenizers.AddedToken(
+            LITERAL_MASK,
+            lstrip=own.lstrip if own else False,
+            rstrip=own.rstrip if own else False,
+            normalized=False,
+            special=True,
+        )
         self._tokenizer.add_special_tokens([alias])
         return self._tokenizer.token_to_id(LITERAL_MASK)
-
-    def _as_running_text(self, word: str) -> str:
-        return f" {word}" if isinstance(self._tokenizer.pre_tokenizer, tokenizers.pre_tokenizers.ByteLevel) else word
 
     def _truncate(self, text: Text, whole: tokenizers.Encoding, truncation: Truncation) -> TokenizedText:
         """Cut each text on its own, then join them anew, so that special tokens stay."""
@@ -205,10 +224,26 @@ class Tokenizer:
             second.truncate(keep_second, direction=direction)
         cut = self._tokenizer.post_process(first, second, add_special_tokens=True)
         before = TokenizedText(whole, self._facts, self._mask_alias)
-        after = TokenizedText(cut, self._facts, self._mask_alias)
+        after = TokenizedText(cut, self._facts, self._mask_alias, _places_of_parts(cut, first, second))
         after.masks_lost = len(before.mask_positions) - len(after.mask_positions)
         after.truncated = True
         return after
+
+
+def _as_running_text(word: str) -> str:
+    """After a space, where byte-level vocabularies have words of their own; to the others it means nothing."""
+    return word if not word.strip() or word[0].isspace() else f" {word}"
+
+
+def _places_of_parts(
+    joined: tokenizers.Encoding, first: tokenizers.Encoding, second: tokenizers.Encoding | None
+) -> list[Place]:
+    """Of texts that were joined once they were tokenized, which makes `tokenizers` forget which token is of which text,
+    and takes leading spaces off a second time."""
+    parts: list[Place] = [(0, offsets) for offsets in first.offsets]
+    parts += [(1, offsets) for offsets in second.offsets] if second is not None else []
+    rest = iter(parts)
+    return [(None, (0, 0)) if special else next(rest) for special in joined.special_tokens_mask]
 
 
 def share_room(first: int, second: int, room: int) -> tuple[int, int]:

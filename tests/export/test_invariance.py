@@ -12,6 +12,7 @@ from bertserve.engine.golden import comparable_outputs
 from bertserve.engine.items import Item, Wanted
 from bertserve.engine.session import Engine
 from checkpoints import TINY, write_checkpoint
+from family_checkpoints import SAMPLES, write_family_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,6 +82,21 @@ def test_neighbours_never_change_a_result_whatever_the_widths(
             assert_same(engine, drawn[place], drawn[:place], drawn[place + 1 :])
 
 
+@pytest.mark.parametrize("family", SAMPLES)
+def test_neighbours_never_change_a_result_whatever_the_family(family: str, tmp_path: Path, export: Export) -> None:
+    """The same for embeddings with a projection, heads with other activations and positions that begin elsewhere."""
+    checkpoint = write_family_checkpoint(tmp_path / "checkpoint", family, ("masked_lm", "sequence_classification"))
+    engine = Engine(export(checkpoint), threads=1)
+    rng = np.random.default_rng(11)
+    for trial in range(12):
+        drawn = [
+            without_heads_of_pairs(draw_item(int(length), trial * 100 + index))
+            for index, length in enumerate(rng.integers(1, 40, 9))
+        ]
+        place = trial % len(drawn)
+        assert_same(engine, drawn[place], drawn[:place], drawn[place + 1 :])
+
+
 def test_threads_do_not_change_a_result(full_export: tuple[Path, object], full_engine: Engine) -> None:
     """A lane of two threads answers as one of one thread does."""
     wide = Engine(read_bundle(full_export[0]), threads=2)
@@ -89,6 +105,13 @@ def test_threads_do_not_change_a_result(full_export: tuple[Path, object], full_e
         expected = comparable_outputs(narrow_outputs)
         for name, values in comparable_outputs(wide_outputs).items():
             np.testing.assert_array_equal(values, expected[name], strict=True)
+
+
+def without_heads_of_pairs(item: Item) -> Item:
+    """What a family without pooler, segments and next sentence gives."""
+    wanted = Wanted(**{**wanted_fields(item.wanted), "pooler": False, "next_sentence": False})
+    zeros = np.zeros_like(item.token_type_ids)
+    return Item(input_ids=item.input_ids % 400, token_type_ids=zeros, wanted=wanted)
 
 
 def wanted_fields(wanted: Wanted) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from bertexport.errors import ExportError
 from checkpoints import read_tensors, write_checkpoint, write_tensors
+from family_checkpoints import write_family_checkpoint
 
 from .conftest import Export
 
@@ -78,13 +79,22 @@ def remove_pooler(checkpoint: Path) -> None:
 QUERY = "bert.encoder.layer.1.attention.self.query.weight"
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "another family": (edit_config(model_type="gpt2"), "family is 'gpt2' .*supported: .*bert"),
+    **{
+        f"the family {name}": (
+            edit_config(model_type=name),
+            f"family is '{name}' .*supported: bert, camembert, distilbert, electra, roberta, xlm-roberta",
+        )
+        for name in ("albert", "deberta-v2", "gpt2", "modernbert", "mpnet", "t5")
+    },
     "no config.json": (remove("config.json"), "config.json is missing"),
     "config.json is no JSON": (overwrite("config.json", b"{,"), "config.json cannot be read as JSON"),
     "config.json is a list": (overwrite("config.json", b"[]"), "config.json holds no JSON object"),
     "no weights": (remove("model.safetensors"), "holds no weights; looked for model.safetensors"),
     "half of the weights": (cut_in_half("model.safetensors"), "model.safetensors is not a whole safetensors file"),
-    "no tokenizer": (remove("tokenizer.json"), "holds no tokenizer; looked for tokenizer.json and vocab.txt"),
+    "no tokenizer": (
+        remove("tokenizer.json"),
+        "holds no tokenizer; looked for tokenizer.json, vocab.txt, vocab.json, sentencepiece.bpe.model",
+    ),
     "tokenizer is no tokenizer": (overwrite("tokenizer.json", b"{}"), "tokenizer.json is not a tokenizer"),
     "a tensor missing": (edit_tensor(QUERY, lambda _: None), r"lacks tensors: encoder\.layer\.1.*query\.weight"),
     "a head's tensor missing": (
@@ -100,7 +110,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "more layers than tensors": (edit_config(num_hidden_layers=3), r"lacks tensors: encoder\.layer\.2.* and \d+ more"),
     "no size": (edit_config(hidden_size=None), "hidden_size is None"),
     "heads that do not divide": (edit_config(num_attention_heads=5), "no multiple of num_attention_heads 5"),
-    "unknown activation": (edit_config(hidden_act="mish"), "hidden_act 'mish'; supported: gelu"),
+    "unknown activation": (edit_config(hidden_act="mish"), "activation is 'mish'; supported: gelu"),
     "relative positions": (edit_config(position_embedding_type="relative_key"), "position_embedding_type"),
     **{
         f"layer_norm_eps {value!r}": (edit_config(layer_norm_eps=value), "layer_norm_eps is .*positive number")
@@ -129,6 +139,27 @@ CLASSIFIER_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no problem": (edit_config(problem_type=["x"]), r"problem_type \['x'\]; supported"),
     "a classifier of texts without a pooler": (remove_pooler, "lacks tensors: pooler.dense.weight, pooler.dense.bias"),
     "no pooler bias": (edit_tensor("bert.pooler.dense.bias", lambda _: None), "lacks tensors: pooler.dense.bias"),
+}
+
+
+FAMILY_DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "positions after no padding": ("roberta", edit_config(pad_token_id=None), "pad_token_id is None"),
+    "padding beyond all positions": (
+        "roberta",
+        edit_config(pad_token_id=200),
+        r"max_position_embeddings 130 leaves no position .* pad_token_id \+ 1 = 201",
+    ),
+    "a decoder": ("xlm-roberta", edit_config(is_decoder=True), "the model is a decoder"),
+    "relative positions": ("electra", edit_config(position_embedding_type="relative_key"), "position_embedding_type"),
+    "an entry by another name": ("distilbert", edit_config(dim=None, hidden_size=32), "config.json: dim is None"),
+    "heads that do not divide": ("distilbert", edit_config(n_heads=5), "dim 32 is no multiple of n_heads 5"),
+    "an unknown activation": ("distilbert", edit_config(activation="mish"), "activation is 'mish'; supported: gelu"),
+    "no projection": (
+        "electra",
+        edit_tensor("electra.embeddings_project.weight", lambda _: None),
+        "lacks tensors: embeddings_project.weight",
+    ),
+    "another projection": ("electra", edit_config(embedding_size=24), r"word_embeddings.weight is \[\d+, 20\]"),
 }
 
 
@@ -166,6 +197,16 @@ def test_token_labels_that_disagree_with_the_head_are_refused(
 ) -> None:
     """A label map of another size or numbering would call tokens by wrong names."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint", heads=["token_classification"])
+    damage(checkpoint)
+    assert_refused(export, checkpoint, tmp_path, message)
+
+
+@pytest.mark.parametrize(("family", "damage", "message"), FAMILY_DAMAGES.values(), ids=FAMILY_DAMAGES.keys())
+def test_a_damaged_checkpoint_of_another_family_is_refused(
+    family: str, damage: Callable[[Path], object], message: str, tmp_path: Path, export: Export
+) -> None:
+    """The line speaks of the settings and tensors by the family's own names."""
+    checkpoint = write_family_checkpoint(tmp_path / "checkpoint", family)
     damage(checkpoint)
     assert_refused(export, checkpoint, tmp_path, message)
 

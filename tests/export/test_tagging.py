@@ -128,7 +128,7 @@ def outputs(checkpoint: Path, engine: Engine) -> list[Outputs]:
     texts = [Text(text="newton sat on a [MASK]", text_pair="leibniz stood"), Text(text="yes")]
     tokenizer = Tokenizer(engine.bundle.tokenizer_path, engine.bundle.model)
     expected = [expect(reference, item, lambda: None) for item in make_items(tokenizer, texts, architecture)]
-    return run_engine(engine, expected, lambda: None)
+    return list(run_engine(engine, expected, lambda: None))
 
 
 @pytest.mark.parametrize("by", [0.01, np.nan], ids=["one percent", "NaN"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bertexport.architecture import read_architecture, select_weights
 from bertexport.checkpoint import read_checkpoint
+from bertexport.families import BERT
 from bertexport.inputs import make_items, read_texts
 from bertexport.reference import choose_classes, expect, load_reference
 from bertexport.verification import Outputs, judge, run_engine
@@ -49,7 +50,7 @@ def outputs(full_export: tuple[Path, object], full_engine: Engine) -> list[Outpu
     ]
     tokenizer = Tokenizer(full_engine.bundle.tokenizer_path, full_engine.bundle.model)
     expected = [expect(reference, item, lambda: None) for item in make_items(tokenizer, texts, architecture)]
-    return run_engine(full_engine, expected, lambda: None)
+    return list(run_engine(full_engine, expected, lambda: None))
 
 
 def shift(outputs: Outputs, name: str, by: float) -> Outputs:
@@ -118,7 +119,7 @@ def test_a_decided_disagreement_counts(outputs: list[Outputs]) -> None:
 @pytest.mark.parametrize(("heads", "names"), CLASSES.items(), ids=[" ".join(names) for names in CLASSES.values()])
 def test_the_reference_has_all_heads(heads: tuple[Head, ...], names: list[str]) -> None:
     """Whatever the checkpoint calls itself, the classes chosen have every head found, in as few as can be."""
-    assert [name for _, name in choose_classes("bert", heads)] == names
+    assert [name for _, name in choose_classes(BERT, heads)] == names
 
 
 def test_built_in_texts_are_of_many_kinds() -> None:

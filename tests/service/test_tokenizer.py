@@ -183,3 +183,15 @@ def test_damaged_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(BundleError, match="export the bundle again"):
         Tokenizer(tmp_path / "tokenizer.json", facts())
+
+
+@pytest.mark.parametrize("truncation", [Truncation.END, Truncation.START])
+def test_a_cut_pair_still_knows_its_texts(tokenizer: Tokenizer, truncation: Truncation) -> None:
+    """Segments and offsets of a pair that was cut are those of its texts, and it is not taken for empty."""
+    first, second = "the cat sat on the mat " * 3, "a king and a queen"
+    (tokenized,) = tokenizer.tokenize([Text(text=first, text_pair=second)], truncation)
+    assert tokenized.truncated
+    assert not tokenized.is_empty
+    texts = [(first, second)[token.segment][token.start : token.end] for token in tokenized.tokens if not token.special]
+    assert texts == [token.text for token in tokenized.tokens if not token.special]
+    assert [token.segment for token in tokenized.tokens] == tokenized.token_type_ids.tolist()

@@ -59,7 +59,7 @@ def pack(items: Sequence[Item], position_offset: int) -> PackedBatch:
     feeds = {
         "input_ids": np.concatenate([items[index].input_ids for index in order]),
         "token_type_ids": np.concatenate([items[index].token_type_ids for index in order]),
-        "position_ids": np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]) + position_offset,
+        "position_ids": np.concatenate([_positions(items[index].input_ids, position_offset) for index in order]),
         "group_starts": np.concatenate([[0], np.cumsum(group_lengths * counts)]).astype(np.int64),
         "group_shapes": np.stack([counts, group_lengths, np.full_like(counts, -1)], axis=1).astype(np.int64),
         "pooler_rows": _rows(start for item, start in zip(items, starts, strict=True) if item.wanted.pooler),
@@ -105,6 +105,19 @@ def _item_outputs(
         class_logits=take("class_logits", 1)[0] if wanted.classify else None,
         tag_logits=take("tag_logits", item.length) if wanted.tag else None,
     )
+
+
+def _positions(input_ids: Int64s, offset: int) -> Int64s:
+    """Positions of an item's tokens, from `offset` on.
+
+    Models with an offset count as fairseq's `make_positions` does: the padding token, whose id is offset - 1, has that
+    for its position and counts for nothing, also where a caller wrote it.
+    """
+    if offset == 0:
+        return np.arange(len(input_ids), dtype=np.int64)
+    counts = input_ids != offset - 1
+    positions: Int64s = np.cumsum(counts) * counts + (offset - 1)
+    return positions
 
 
 def _mask_feeds(items: Sequence[Item], starts: Sequence[int]) -> dict[str, Int64s]:

@@ -33,6 +33,10 @@ class Engine:
         options = session_options(threads)
         if optimized_graph_path is not None:
             options.optimized_model_filepath = str(optimized_graph_path)
+            # Beside it, for a protobuf file ends at 2 GiB.
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", f"{optimized_graph_path.name}.data"
+            )
         try:
             self._session = ort.InferenceSession(
                 str(bundle.graph_path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS

@@ -1,0 +1,73 @@
+"""The constants of a graph, written as they come, so that no more than one large one is held in memory.
+
+Knows neither nodes nor models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from bertserve.bundle import GRAPH_DATA_NAME
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+# A protobuf file ends at 2 GiB, and a large one is parsed into memory where external data is mapped.
+EXTERNAL_DATA_BYTES = 100_000_000
+# Smaller ones stay in the graph: shape inference reads them there.
+SMALLEST_EXTERNAL_BYTES = 1024
+# Of a memory page, so that each can be mapped.
+ALIGNMENT_BYTES = 4096
+
+
+class Constants:
+    """Constants by name. Once they exceed `external_data_bytes` together, the large ones lie in model.onnx.data."""
+
+    def __init__(self, directory: Path, external_data_bytes: int = EXTERNAL_DATA_BYTES) -> None:
+        self._path = directory / GRAPH_DATA_NAME
+        # Of a graph that was written here before.
+        self._path.unlink(missing_ok=True)
+        self._external_data_bytes = external_data_bytes
+        self._tensors: dict[str, TensorProto] = {}
+        self._bytes_held = 0
+        self._is_external = False
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
+
+    @property
+    def tensors(self) -> list[TensorProto]:
+        """In the order in which they were added."""
+        return list(self._tensors.values())
+
+    def add(self, name: str, array: NDArray[Any] | np.generic) -> None:
+        """Raises OSError where it cannot be written."""
+        tensor = numpy_helper.from_array(np.asarray(array, order="C"), name)
+        self._tensors[name] = tensor
+        self._bytes_held += len(tensor.raw_data)
+        if self._is_external:
+            self._move_out([tensor])
+        elif self._bytes_held > self._external_data_bytes:
+            self._is_external = True
+            self._move_out(self.tensors)
+
+    def _move_out(self, tensors: list[TensorProto]) -> None:
+        with self._path.open("ab") as file:
+            for tensor in tensors:
+                if len(tensor.raw_data) >= SMALLEST_EXTERNAL_BYTES:
+                    file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
+                    place: dict[str, str | int] = {
+                        "location": GRAPH_DATA_NAME,
+                        "offset": file.tell(),
+                        "length": len(tensor.raw_data),
+                    }
+                    file.write(tensor.raw_data)
+                    _point_to(tensor, place)
+
+
+def _point_to(tensor: TensorProto, place: dict[str, str | int]) -> None:
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.extend(onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in place.items())
