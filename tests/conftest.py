@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from servers import CLASSIFIER, PLAIN, PRETRAINING, RunningServer, running_server
+from servers import CLASSIFIER, PLAIN, PRETRAINING, TAGGER, RunningServer, running_server
 
 # A shell starts background jobs with SIGINT ignored, and what they start inherits that: no test could interrupt it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,8 +21,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
-    """A server of three tiny bundles: `pretraining` is the default one, `classifier` and `plain` go by name."""
-    with running_server(PRETRAINING, CLASSIFIER, PLAIN) as running:
+    """A server of four tiny bundles: `pretraining` is the default one, the others go by name."""
+    with running_server(PRETRAINING, CLASSIFIER, PLAIN, TAGGER) as running:
         yield running
 
 

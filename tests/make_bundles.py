@@ -10,9 +10,16 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 BUNDLES = Path(__file__).parent / "bundles"
-HEADS = {"pretraining": ("masked_lm", "next_sentence"), "classifier": ("sequence_classification",), "plain": ()}
+# Name of a bundle → what `write_checkpoint` is given for it.
+CHECKPOINTS: dict[str, dict[str, Any]] = {
+    "pretraining": {"heads": ("masked_lm", "next_sentence")},
+    "classifier": {"heads": ("sequence_classification",)},
+    "plain": {"heads": ()},
+    "tagger": {"heads": ("token_classification",), "labels": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")},
+}
 
 
 def main() -> None:
@@ -22,8 +29,8 @@ def main() -> None:
     from checkpoints import write_checkpoint
 
     with tempfile.TemporaryDirectory() as directory:
-        for name, heads in HEADS.items():
-            checkpoint = write_checkpoint(Path(directory) / name, heads)
+        for name, options in CHECKPOINTS.items():
+            checkpoint = write_checkpoint(Path(directory) / name, **options)
             sys.argv = ["bertexport", str(checkpoint), "-o", str(BUNDLES / name), "--force"]
             try:
                 export()

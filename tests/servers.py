@@ -19,6 +19,7 @@ BUNDLES = Path(__file__).parent / "bundles"
 PRETRAINING = BUNDLES / "pretraining"
 CLASSIFIER = BUNDLES / "classifier"
 PLAIN = BUNDLES / "plain"
+TAGGER = BUNDLES / "tagger"
 
 READY = re.compile(r"ready: grpc (\S+) metrics (\S+)\n")
 

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from bertexport.errors import ExportError
-from bertexport.interruption import INTERRUPTED, INTERRUPTED_LINE, raise_when_interrupted
+from bertexport.interruption import exit_interrupted, ignore_interruptions, raise_when_interrupted
 
 if TYPE_CHECKING:
     from bertexport.export import ExportResult
@@ -101,17 +101,18 @@ def export(
             force=force,
         )
         result = export_checkpoint(request, Steps(Console(stderr=True)))
+        ignore_interruptions()
     except (ExportError, BundleError) as error:
-        _fail(str(error), FAILED)
+        _fail(str(error))
     except KeyboardInterrupt:
         # Here, for typer would end the process without a word.
-        _fail(INTERRUPTED_LINE, INTERRUPTED)
+        exit_interrupted()
     Console().print(_closing_table(result, output))
 
 
-def _fail(message: str, status: int) -> NoReturn:
+def _fail(message: str) -> NoReturn:
     print(f"bertexport: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 (the command's output)
-    sys.exit(status)
+    sys.exit(FAILED)
 
 
 def _closing_table(result: ExportResult, output: Path) -> Table:

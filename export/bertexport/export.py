@@ -50,7 +50,7 @@ from bertexport.quantization import Int8Plan
 from bertexport.reference import Expected, Reference, expect, load_reference
 from bertexport.report import Operators, Report, check_operators, count_operators, write_report
 from bertexport.sentence_files import SentenceFiles, read_sentence_files
-from bertexport.staging import staged_directory
+from bertexport.staging import remove_abandoned, staged_directory
 from bertexport.tokenizer_files import read_special_tokens, read_tokenizer, save_tokenizer
 from bertexport.verification import Verdict, judge, run_engine
 
@@ -119,6 +119,9 @@ class _Trial:
 def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResult:
     """Write a complete and verified bundle. Raises ExportError or BundleError and leaves nothing behind."""
     with staged_directory(request.output, replace=request.force) as staging:
+        for folder in remove_abandoned(request.output.resolve().parent):
+            with progress.step(f"Removed {folder}, left by an export that was killed"):
+                pass
         source = _read_source(request, staging, progress)
         with progress.step("Load the checkpoint in PyTorch"):
             reference = load_reference(source.checkpoint.directory, source.weights, source.architecture.heads)
@@ -291,7 +294,7 @@ def _open_engine(bundle: Bundle) -> tuple[Engine, Operators]:
             # Either the graph cannot be loaded, or what the session makes of it cannot be written.
             Engine(bundle, _threads())
             raise ExportError(
-                f"{bundle.path.parent}: ONNX Runtime cannot write the graph as it runs it; is there space left?"
+                "ONNX Runtime cannot write the graph as it runs it beside the bundle; is there space left?"
             ) from None
         operators = Operators(exported=count_operators(bundle.graph_path), optimized=count_operators(optimized))
     check_operators(operators, bundle.model.layer_count)

@@ -31,14 +31,30 @@ def read_texts(path: Path | None, use: Use = "verify") -> list[Text]:
     if path is None:
         built_in = resources.files("bertexport") / "texts" / BUILT_IN[use]
         return list(_vary(built_in.read_text(encoding="utf-8").splitlines()))
+    texts = read_text_file(path, f"--{use}")
+    return [_mask(text.text, text.text_pair, first=index) for index, text in enumerate(texts)]
+
+
+def read_text_file(path: Path, option: str) -> list[Text]:
+    """Texts as they stand in a UTF-8 file, one a line, a tab between those of a pair; empty lines are none.
+
+    option: what the file was given for, for the ExportError where it cannot be read or holds no text.
+    """
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--{use} {path} cannot be read: {error}") from error
-    if not lines:
-        raise ExportError(f"--{use} {path} holds no text; write one a line, a tab between the texts of a pair")
-    pairs = (line.split("\t", 1) for line in lines)
-    return [_mask(pair[0], pair[1] if len(pair) > 1 else None, first=index) for index, pair in enumerate(pairs)]
+        content = path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{option} {path} cannot be read: {error.strerror}") from error
+    try:
+        # With the mark that some editors begin a file with, which is none of its text.
+        decoded = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ExportError(f"{option} {path} is not UTF-8 (line {line}); save it in that encoding") from error
+    # Split at line ends alone: str.splitlines would also cut at characters that a text may hold, such as U+2028.
+    pairs = [line.rstrip("\r").split("\t", 1) for line in decoded.split("\n") if line.strip()]
+    if not pairs:
+        raise ExportError(f"{option} {path} holds no text; write one a line, a tab between the texts of a pair")
+    return [Text(text=pair[0], text_pair=pair[1] if len(pair) > 1 else None) for pair in pairs]
 
 
 def make_items(tokenizer: Tokenizer, texts: list[Text], architecture: Architecture) -> list[Item]:

@@ -5,8 +5,12 @@ A supervisor's SIGTERM must clean up as Ctrl-C does. Imports nothing heavy, for 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
+import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -29,6 +33,32 @@ def raise_when_interrupted() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 (the signature of a handler)
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Of an interruption within the block nothing is heard: what it does is done whole, and too late to take back."""
+    if threading.current_thread() is not threading.main_thread():  # where no signal is handled, nor any handler set
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_interruptions() -> None:
+    """For what is left to do once all is written."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def exit_interrupted() -> NoReturn:
+    """Say so and end at once, whatever other threads wait for: a hub, for one, may take its time."""
+    sys.stderr.flush()
     os.write(2, f"bertexport: {INTERRUPTED_LINE}\n".encode())
     os._exit(INTERRUPTED)
+
+
+def _exit(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 (the signature of a handler)
+    exit_interrupted()

@@ -6,6 +6,7 @@ Owns what is fetched, and every way in which fetching fails. Knows nothing of wh
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def _download(model: str, revision: str | None) -> Location:
     except errors.RepositoryNotFoundError as error:
         raise ExportError(f"{model}: neither a directory here nor a model on the hub that may be read") from error
     except errors.LocalEntryNotFoundError as error:
-        raise ExportError(f"{where}: the hub cannot be reached, and nothing of it is cached here") from error
+        response = getattr(error.__cause__, "response", None)
+        fault = "cannot be reached" if response is None else f"answers with status {response.status_code}"
+        raise ExportError(f"{where}: the hub {fault}, and nothing of it is cached here") from error
     except Exception as error:  # the hub's client lets its HTTP library's and the system's errors through
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ExportError(f"{where}: download failed: {reason}") from error
@@ -92,4 +95,10 @@ def _fetch(model: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
-    return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+    # In a thread, and nobody waits for its end: the hub's client, interrupted, would first finish its downloads.
+    thread = ThreadPoolExecutor(max_workers=1)
+    try:
+        fetching = thread.submit(snapshot_download, model, revision=revision, allow_patterns=list(patterns))
+        return Path(fetching.result())
+    finally:
+        thread.shutdown(wait=False)

@@ -6,7 +6,7 @@ import argparse
 import math
 from typing import NoReturn, TypeAlias, get_args
 
-from bertapi.calls import LayerMerge, Pooling
+from bertapi.calls import Aggregation, LayerMerge, Pooling
 from bertapi.client import DEFAULT_TIMEOUT_SECONDS
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_next_sentence_command(commands)
     _add_analyze_command(commands)
     _add_text_command(commands, "classify", "labels of whole texts")
+    _add_tag_options(_add_text_command(commands, "tag", "labels of tokens, and the entities that they make"))
     _add_text_command(commands, "tokenize", "tokens as the model sees them")
     _add_command(commands, "info", "what is served under a name, and how accurate it is")
     _add_command(commands, "models", "all that is served")
@@ -116,8 +117,10 @@ def _add_analyze_command(commands: Commands) -> None:
     parser.add_argument("--fill", action="store_true", help="masked words")
     parser.add_argument("--nsp", action="store_true", help="next-sentence score; every text a pair")
     parser.add_argument("--classify", action="store_true", help="labels")
+    parser.add_argument("--tag", action="store_true", help="labels of tokens")
     _add_embed_options(parser)
     _add_fill_options(parser)
+    _add_tag_options(parser)
 
 
 def _add_embed_options(parser: argparse.ArgumentParser) -> None:
@@ -149,6 +152,16 @@ def _add_fill_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="WORD,WORD",
         help="words to score, likely or not; may be given several times",
+    )
+
+
+def _add_tag_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("labels of tokens")
+    group.add_argument(
+        "--aggregation",
+        choices=get_args(Aggregation),
+        default="simple",
+        help="simple: entities too, joined by B- and I- (the default); none: tokens alone",
     )
 
 

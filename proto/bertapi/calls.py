@@ -26,6 +26,7 @@ Truncation = Literal["error", "end", "start"]
 Pooling = Literal["none", "cls", "mean", "max", "pooler"]
 LayerMerge = Literal["concat", "sum", "mean"]
 VectorType = Literal["float32", "float16"]
+Aggregation = Literal["none", "simple"]
 ResultT_co = TypeVar("ResultT_co", covariant=True)
 ValueT = TypeVar("ValueT", bound=int)
 
@@ -58,6 +59,13 @@ class FillMaskOptions:
 
     top_k: int | None = None
     targets: Iterable[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagOptions:
+    """aggregation: "simple" for entities too, joined by the B- and I- of their tokens' labels."""
+
+    aggregation: Aggregation = "none"
 
 
 def embed(
@@ -134,16 +142,19 @@ def analyze(
     fill_mask: FillMaskOptions | bool = False,
     next_sentence: bool = False,
     classify: bool = False,
+    tag_tokens: TagOptions | bool = False,
     truncation: Truncation = "error",
     model: str = "",
     timeout_seconds: float | None = None,
 ) -> Call[results.Results[results.Analysis]]:
-    """Any combination of outputs from one pass of the encoder. `embed`, `fill_mask`: True for their defaults."""
+    """Any combination of outputs from one pass of the encoder. Where options may stand, True is for their defaults."""
     options = pb.AnalyzeOptions(next_sentence=next_sentence, classify=classify)
     if embed:
         options.embed.CopyFrom(_embed_options(EmbedOptions() if embed is True else embed))
     if fill_mask:
         options.fill_mask.CopyFrom(_fill_mask_options(FillMaskOptions() if fill_mask is True else fill_mask))
+    if tag_tokens:
+        options.tag_tokens.CopyFrom(_tag_options(TagOptions() if tag_tokens is True else tag_tokens))
     request = pb.AnalyzeRequest(
         model=model, inputs=_text_inputs(inputs), options=options, truncation=_truncation(truncation)
     )
@@ -162,6 +173,24 @@ def classify(
     return Call(
         method="Classify", request=request, read=responses.read_classifications, timeout_seconds=timeout_seconds
     )
+
+
+def tag_tokens(
+    inputs: Texts,
+    *,
+    aggregation: Aggregation = "none",
+    truncation: Truncation = "error",
+    model: str = "",
+    timeout_seconds: float | None = None,
+) -> Call[results.Results[results.TaggedText]]:
+    """Labels of tokens, for models with a token-classification head; see TagOptions."""
+    request = pb.TagTokensRequest(
+        model=model,
+        inputs=_text_inputs(inputs),
+        options=_tag_options(TagOptions(aggregation=aggregation)),
+        truncation=_truncation(truncation),
+    )
+    return Call(method="TagTokens", request=request, read=responses.read_tagged_texts, timeout_seconds=timeout_seconds)
 
 
 def tokenize(
@@ -224,6 +253,10 @@ def _embed_options(options: EmbedOptions) -> pb.EmbedOptions:
 
 def _fill_mask_options(options: FillMaskOptions) -> pb.FillMaskOptions:
     return pb.FillMaskOptions(top_k=options.top_k, targets=_words(options.targets))
+
+
+def _tag_options(options: TagOptions) -> pb.TagOptions:
+    return pb.TagOptions(aggregation=_enum_value(pb.Aggregation, "aggregation", options.aggregation))
 
 
 def _truncation(truncation: Truncation) -> pb.Truncation.ValueType:

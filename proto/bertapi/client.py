@@ -26,7 +26,7 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 
 from bertapi import calls, transport
-from bertapi.calls import Call, EmbedOptions, FillMaskOptions
+from bertapi.calls import Call, EmbedOptions, FillMaskOptions, TagOptions
 from bertapi.errors import (
     BertError,
     DeadlineError,
@@ -54,6 +54,7 @@ __all__ = [
     "MalformedResponseError",
     "MissingHeadError",
     "OverloadedError",
+    "TagOptions",
     "TextInput",
     "UnauthenticatedError",
     "UnavailableError",
@@ -137,6 +138,7 @@ class BertClient:
     score_next_sentence = _method(calls.score_next_sentence)
     analyze = _method(calls.analyze)
     classify = _method(calls.classify)
+    tag_tokens = _method(calls.tag_tokens)
     tokenize = _method(calls.tokenize)
     get_model = _method(calls.get_model)
     list_models = _method(calls.list_models)
@@ -216,6 +218,7 @@ class AsyncBertClient:
     score_next_sentence = _async_method(calls.score_next_sentence)
     analyze = _async_method(calls.analyze)
     classify = _async_method(calls.classify)
+    tag_tokens = _async_method(calls.tag_tokens)
     tokenize = _async_method(calls.tokenize)
     get_model = _async_method(calls.get_model)
     list_models = _async_method(calls.list_models)

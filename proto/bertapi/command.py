@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 from bertapi import calls, results, views
 from bertapi.arguments import EXIT_USAGE, build_parser
-from bertapi.calls import Call, EmbedOptions, FillMaskOptions
+from bertapi.calls import Call, EmbedOptions, FillMaskOptions, TagOptions
 from bertapi.client import BertClient
 from bertapi.errors import BertError, UnavailableError
 from bertapi.inputs import InputText, UsageError, expand_standard_input, split_pair
@@ -36,6 +36,7 @@ ShownT = TypeVar(
     results.NextSentenceScore,
     results.Analysis,
     results.Classification,
+    results.TaggedText,
     results.TokenizedText,
 )
 
@@ -48,6 +49,7 @@ class Outputs:
     fill_mask: bool
     next_sentence: bool
     classify: bool
+    tag_tokens: bool
     left_out: tuple[str, ...] = ()
 
 
@@ -97,6 +99,7 @@ def choose_outputs(model: results.Model, texts: Sequence[InputText]) -> Outputs:
         fill_mask="masked_lm" in model.heads and masked,
         next_sentence="next_sentence" in model.heads and paired,
         classify="sequence_classification" in model.heads,
+        tag_tokens="token_classification" in model.heads,
         left_out=tuple(left_out),
     )
 
@@ -139,9 +142,13 @@ def _next_sentence(client: BertClient, arguments: Namespace) -> str:
 def _analyze(client: BertClient, arguments: Namespace) -> str:
     texts = _texts(arguments)
     outputs = Outputs(
-        embed=arguments.embed, fill_mask=arguments.fill, next_sentence=arguments.nsp, classify=arguments.classify
+        embed=arguments.embed,
+        fill_mask=arguments.fill,
+        next_sentence=arguments.nsp,
+        classify=arguments.classify,
+        tag_tokens=arguments.tag,
     )
-    if not (outputs.embed or outputs.fill_mask or outputs.next_sentence or outputs.classify):
+    if not (outputs.embed or outputs.fill_mask or outputs.next_sentence or outputs.classify or outputs.tag_tokens):
         outputs = choose_outputs(client.get_model(), texts)
     call = calls.analyze(
         texts,
@@ -149,6 +156,7 @@ def _analyze(client: BertClient, arguments: Namespace) -> str:
         fill_mask=outputs.fill_mask and FillMaskOptions(top_k=arguments.top_k, targets=arguments.targets),
         next_sentence=outputs.next_sentence,
         classify=outputs.classify,
+        tag_tokens=outputs.tag_tokens and TagOptions(aggregation=arguments.aggregation),
         truncation=arguments.truncation,
     )
     note = f"\nleft out: {', '.join(outputs.left_out)}" if outputs.left_out else ""
@@ -159,6 +167,12 @@ def _classify(client: BertClient, arguments: Namespace) -> str:
     texts = _texts(arguments)
     call = calls.classify(texts, truncation=arguments.truncation)
     return _present(client, arguments, call, lambda found: _show_each(texts, found, views.show_classification))
+
+
+def _tag(client: BertClient, arguments: Namespace) -> str:
+    texts = _texts(arguments)
+    call = calls.tag_tokens(texts, aggregation=arguments.aggregation, truncation=arguments.truncation)
+    return _present(client, arguments, call, lambda found: _show_each(texts, found, views.show_tagged_text))
 
 
 def _tokenize(client: BertClient, arguments: Namespace) -> str:
@@ -181,6 +195,7 @@ COMMANDS: dict[str, Callable[[BertClient, Namespace], str]] = {
     "nsp": _next_sentence,
     "analyze": _analyze,
     "classify": _classify,
+    "tag": _tag,
     "tokenize": _tokenize,
     "info": _info,
     "models": _models,

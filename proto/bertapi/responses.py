@@ -17,6 +17,7 @@ from bertapi.results import (
     Classification,
     Embedding,
     Embeddings,
+    Entity,
     FilledText,
     LabelScore,
     MaskPrediction,
@@ -24,6 +25,8 @@ from bertapi.results import (
     NextSentenceScore,
     ResponseInfo,
     Results,
+    TaggedText,
+    TaggedToken,
     Timings,
     Token,
     TokenizedText,
@@ -61,6 +64,10 @@ def read_analyses(response: pb.AnalyzeResponse) -> Results[Analysis]:
 
 def read_classifications(response: pb.ClassifyResponse) -> Results[Classification]:
     return Results(tuple(map(_classification, response.results)), _info(response.info))
+
+
+def read_tagged_texts(response: pb.TagTokensResponse) -> Results[TaggedText]:
+    return Results(tuple(map(_tagged_text, response.results)), _info(response.info))
 
 
 def read_tokenized_texts(response: pb.TokenizeResponse) -> Results[TokenizedText]:
@@ -113,12 +120,21 @@ def _classification(message: pb.Classification) -> Classification:
     return _record(Classification, message, labels=_records(LabelScore, message.labels))
 
 
+def _tagged_text(message: pb.TaggedText) -> TaggedText:
+    tokens = tuple(
+        TaggedToken(token=_record(Token, tagged.token), label=_record(LabelScore, tagged.label))
+        for tagged in message.tokens
+    )
+    return _record(TaggedText, message, tokens=tokens, entities=_records(Entity, message.entities))
+
+
 def _analysis(message: pb.Analysis) -> Analysis:
     return Analysis(
         embedding=_embedding(message.embedding) if message.HasField("embedding") else None,
         fill_mask=_filled_text(message.fill_mask) if message.HasField("fill_mask") else None,
         next_sentence=_record(NextSentenceScore, message.next_sentence) if message.HasField("next_sentence") else None,
         classification=_classification(message.classification) if message.HasField("classification") else None,
+        tags=_tagged_text(message.tags) if message.HasField("tags") else None,
     )
 
 

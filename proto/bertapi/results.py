@@ -112,6 +112,36 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedToken:
+    """label: the likeliest one."""
+
+    token: Token
+    label: LabelScore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """Adjacent tokens of one kind. start, end: code points of the text or pair, as `segment` says; text: what stands
+    there. probability: the mean of its tokens'."""
+
+    label: str
+    probability: float
+    segment: int
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedText:
+    """tokens: without special ones, which carry no label. entities: empty unless asked for."""
+
+    tokens: tuple[TaggedToken, ...]
+    entities: tuple[Entity, ...]
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizedText:
     tokens: tuple[Token, ...]
     truncated: bool
@@ -125,10 +155,11 @@ class Analysis:
     fill_mask: FilledText | None
     next_sentence: NextSentenceScore | None
     classification: Classification | None
+    tags: TaggedText | None
 
     @property
     def truncated(self) -> bool:
-        parts = (self.embedding, self.fill_mask, self.next_sentence, self.classification)
+        parts = (self.embedding, self.fill_mask, self.next_sentence, self.classification, self.tags)
         return any(part.truncated for part in parts if part is not None)
 
 

@@ -44,11 +44,27 @@ def show_next_sentence_scores(candidates: Sequence[str], scores: Sequence[result
 
 
 def show_classification(classification: results.Classification) -> str:
+    """Regressions have numbers alone: the server gives them no probability."""
+    if not any(score.probability for score in classification.labels):
+        numbers = [
+            (str(rank), score.label, f"{score.logit:.4f}") for rank, score in enumerate(classification.labels, start=1)
+        ]
+        return render_table("><>", numbers, ("rank", "label", "logit"))
     rows = [
         (str(rank), score.label, percent(score.probability), f"{score.logit:.4f}", bar(score.probability))
         for rank, score in enumerate(classification.labels, start=1)
     ]
     return render_table("><>><", rows, ("rank", "label", "probability", "logit", ""))
+
+
+def show_tagged_text(tagged: results.TaggedText) -> str:
+    """Every token with its label; above them the entities, where there are any."""
+    rows = [
+        (token.token.text, *_place(token.token), token.label.label, percent(token.label.probability))
+        for token in tagged.tokens
+    ]
+    tokens = render_table("<<<<>", rows, ("token", "text", "place", "label", "probability"))
+    return f"{_entity_table(tagged.entities)}\n\n{tokens}" if tagged.entities else tokens
 
 
 def show_tokenized_text(tokenized: results.TokenizedText) -> str:
@@ -68,6 +84,8 @@ def show_analysis(analysis: results.Analysis) -> str:
         parts.append(f"next sentence: {percent(score.probability)}, {_verdict(score)}")
     if analysis.classification is not None:
         parts.append(show_classification(analysis.classification))
+    if analysis.tags is not None:
+        parts.append(show_tagged_text(analysis.tags))
     return "\n\n".join(parts)
 
 
@@ -180,6 +198,21 @@ def _mask_table(number: int, mask: results.MaskPrediction) -> str:
 
 def _prediction_row(rank: str, prediction: results.TokenPrediction) -> tuple[str, str, str, str]:
     return rank, prediction.text or prediction.token, percent(prediction.probability), bar(prediction.probability)
+
+
+def _entity_table(entities: Sequence[results.Entity]) -> str:
+    rows = [
+        (
+            shorten(entity.text, HEADING_WIDTH // 2),
+            "pair" if entity.segment else "text",
+            f"{entity.start}–{entity.end}",
+            entity.label,
+            percent(entity.probability),
+            bar(entity.probability),
+        )
+        for entity in entities
+    ]
+    return render_table("<<<<><", rows, ("entity", "text", "place", "label", "probability", ""))
 
 
 def _verdict(score: results.NextSentenceScore) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 from bertapi import calls
-from bertapi.calls import EmbedOptions, FillMaskOptions
+from bertapi.calls import EmbedOptions, FillMaskOptions, TagOptions
 from bertapi.v1 import bert_service_pb2 as pb
 
 PAIR = pb.TextInput(text="a", text_pair="b")
@@ -110,6 +110,15 @@ def test_classify():
     assert calls.classify(("a", "b"), truncation="start", model="m").request == expected
 
 
+def test_tag_tokens():
+    """Labels alone unless an aggregation is named."""
+    expected = pb.TagTokensRequest(
+        inputs=[PAIR], options=pb.TagOptions(aggregation=pb.AGGREGATION_SIMPLE), truncation=pb.TRUNCATION_ERROR
+    )
+    assert calls.tag_tokens(("a", "b"), aggregation="simple").request == expected
+    assert calls.tag_tokens("a").request.options.aggregation == pb.AGGREGATION_NONE
+
+
 def test_analyze_asks_only_for_what_was_named():
     """An output that was not asked for is absent; True asks with the defaults."""
     options = calls.analyze("a", fill_mask=True, classify=True).request.options
@@ -117,10 +126,17 @@ def test_analyze_asks_only_for_what_was_named():
     assert options.HasField("fill_mask")
     assert options.classify
     assert not options.next_sentence
+    assert not options.HasField("tag_tokens")
 
 
 def test_analyze_options():
     """The options of an output reach the request."""
-    call = calls.analyze("a", embed=EmbedOptions(pooling="cls"), fill_mask=FillMaskOptions(top_k=2))
+    call = calls.analyze(
+        "a",
+        embed=EmbedOptions(pooling="cls"),
+        fill_mask=FillMaskOptions(top_k=2),
+        tag_tokens=TagOptions(aggregation="simple"),
+    )
     assert call.request.options.embed.pooling == pb.POOLING_CLS
     assert call.request.options.fill_mask.top_k == 2
+    assert call.request.options.tag_tokens.aggregation == pb.AGGREGATION_SIMPLE

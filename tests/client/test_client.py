@@ -18,6 +18,8 @@ CALLS = {
         (FIRST, SECOND), embed=EmbedOptions(pooling="cls"), fill_mask=FillMaskOptions(top_k=2), next_sentence=True
     ),
     "classify": lambda client: client.classify([SECOND, (FIRST, SECOND)], model="classifier"),
+    "tag_tokens": lambda client: client.tag_tokens([SECOND, (SECOND, "a cat")], aggregation="simple", model="tagger"),
+    "analyze tags": lambda client: client.analyze(SECOND, tag_tokens=True, model="tagger"),
     "tokenize": lambda client: client.tokenize((FIRST, SECOND)),
     "get_model": lambda client: client.get_model(),
     "list_models": lambda client: client.list_models(),
@@ -82,6 +84,15 @@ def test_labels(client):
     assert {label.label for label in found.labels} == set(client.get_model(model="classifier").labels)
     logits = [label.logit for label in found.labels]
     assert logits == sorted(logits, reverse=True)
+
+
+def test_token_labels_and_entities(client):
+    """Every word has a label; an entity says what it is, where it stands, and in what words."""
+    (found,) = client.tag_tokens(SECOND, aggregation="simple", model="tagger")
+    assert [SECOND[tagged.token.start : tagged.token.end] for tagged in found.tokens] == SECOND.split()
+    assert {tagged.label.label for tagged in found.tokens} <= set(client.get_model(model="tagger").labels)
+    assert found.entities
+    assert [entity.text for entity in found.entities] == [SECOND[e.start : e.end] for e in found.entities]
 
 
 def test_answers_say_who_gave_them(client):

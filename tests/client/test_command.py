@@ -25,6 +25,7 @@ JSON_CALLS = {
     "nsp": (["nsp", PLAIN, PLAIN], pb.ScoreNextSentenceResponse),
     "analyze": (["analyze", PAIR], pb.AnalyzeResponse),
     "classify": (["classify", PLAIN, "--model", "classifier"], pb.ClassifyResponse),
+    "tag": (["tag", PLAIN, "--model", "tagger"], pb.TagTokensResponse),
     "tokenize": (["tokenize", PLAIN], pb.TokenizeResponse),
     "info": (["info"], pb.GetModelResponse),
     "models": (["models"], pb.ListModelsResponse),
@@ -37,6 +38,7 @@ WRONG_USAGE = {
     "layers that are no numbers": ["embed", "a", "--layers=last"],
     "negative top-k": ["fill", "a", "--top-k", "-1"],
     "no time": ["embed", "a", "--timeout", "0"],
+    "unknown aggregation": ["tag", "a", "--aggregation", "max"],
     "unknown pooling": ["embed", "a", "--pooling", "avg"],
     "three texts in a pair": ["embed", "a ||| b ||| c"],
     "bytes that are not UTF-8": ["embed", "\udcff"],
@@ -162,6 +164,29 @@ def test_classify(call):
     titles, *rows = output.split("\n\n")[0].split("\n")
     assert titles.split() == ["rank", "label", "probability", "logit"]
     assert [row.split()[0] for row in rows] == [str(rank) for rank in range(1, len(rows) + 1)]
+
+
+def test_tag(call):
+    """Entities with their words stand above the tokens with their labels."""
+    _, output, _ = call("tag", PLAIN, "--model", "tagger")
+    entities, tokens, _ = output.split("\n\n")
+    assert entities.split("\n")[0].split() == ["entity", "text", "place", "label", "probability"]
+    assert tokens.split("\n")[0].split() == ["token", "text", "place", "label", "probability"]
+    assert [row.split()[0] for row in tokens.split("\n")[1:]] == PLAIN.split()
+
+
+def test_tag_without_entities(call):
+    """Only the tokens, where nothing else is asked."""
+    _, output, _ = call("tag", PLAIN, "--model", "tagger", "--aggregation", "none")
+    assert output.startswith("token")
+
+
+def test_analyze_tags(call):
+    """A model that labels tokens is asked for that too, by name or by default."""
+    for arguments in ((), ("--tag",)):
+        _, output, _ = call("analyze", PLAIN, "--model", "tagger", *arguments)
+        assert "entity" in output
+        assert ("vector [" in output) == (not arguments)
 
 
 def test_tokenize(call):
@@ -301,6 +326,8 @@ def test_choice_of_outputs_follows_the_heads():
     """A head that the model lacks is not asked."""
     chosen = choose_outputs(_model(pb.HEAD_SEQUENCE_CLASSIFICATION), [("a [MASK]", "b")])
     assert (chosen.embed, chosen.fill_mask, chosen.next_sentence, chosen.classify) == (True, False, False, True)
+    assert not chosen.tag_tokens
+    assert choose_outputs(_model(pb.HEAD_TOKEN_CLASSIFICATION), ["a"]).tag_tokens
 
 
 def _model(*heads):

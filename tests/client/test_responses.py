@@ -34,6 +34,9 @@ RECORDS = (
     results.NextSentenceScore,
     results.LabelScore,
     results.Classification,
+    results.TaggedToken,
+    results.Entity,
+    results.TaggedText,
     results.TokenizedText,
     results.Analysis,
     results.Model,
@@ -118,13 +121,29 @@ def test_classifications():
     assert found.labels[0] == results.LabelScore(label="good", index=1, probability=0.75, logit=2.0)
 
 
+def test_tagged_texts():
+    """Tokens with their labels, entities with their words."""
+    message = pb.TaggedText(
+        tokens=[pb.TaggedToken(token=pb.Token(text="ada"), label=pb.LabelScore(label="B-PER", index=1))],
+        entities=[pb.Entity(label="PER", probability=0.5, segment=1, start=2, end=5, text="ada")],
+        truncated=True,
+    )
+    (found,) = responses.read_tagged_texts(pb.TagTokensResponse(results=[message]))
+    assert [(tagged.token.text, tagged.label.label) for tagged in found.tokens] == [("ada", "B-PER")]
+    entity = results.Entity(label="PER", probability=0.5, segment=1, start=2, end=5, text="ada")
+    assert (found.entities, found.truncated) == ((entity,), True)
+    (analysis,) = responses.read_analyses(pb.AnalyzeResponse(analyses=[pb.Analysis(tags=message)]))
+    assert analysis.tags == found
+    assert analysis.truncated
+
+
 def test_analysis_holds_only_what_was_asked():
     """An output that was not asked for is None, not empty."""
     analysis = pb.Analysis(next_sentence=pb.NextSentenceScore(probability=0.5))
     (found,) = responses.read_analyses(pb.AnalyzeResponse(analyses=[analysis]))
     assert found.next_sentence is not None
     assert found.next_sentence.probability == 0.5
-    assert (found.embedding, found.fill_mask, found.classification) == (None, None, None)
+    assert (found.embedding, found.fill_mask, found.classification, found.tags) == (None, None, None, None)
 
 
 def test_timings_are_seconds():

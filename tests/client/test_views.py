@@ -21,6 +21,20 @@ def test_classification():
     ]
 
 
+def test_a_regression_has_no_probabilities_to_show():
+    """Its number stands alone: nobody reads a zero probability beside it."""
+    score = results.LabelScore(label="stars", index=0, probability=0.0, logit=3.5)
+    shown = views.show_classification(results.Classification(labels=(score,), token_count=3, truncated=False))
+    assert [line.split() for line in shown.split("\n")] == [["rank", "label", "logit"], ["1", "stars", "3.5000"]]
+
+
+def test_an_entity_is_shown_with_its_place():
+    """Its words, whether they are of the text or of the pair, its label and how sure that is."""
+    entity = results.Entity(label="PER", probability=0.75, segment=1, start=2, end=14, text="ada lovelace")
+    shown = views.show_tagged_text(results.TaggedText(tokens=(), entities=(entity,), truncated=False))
+    assert shown.split("\n")[1].split()[:6] == ["ada", "lovelace", "pair", "2–14", "PER", "75.00%"]
+
+
 def test_a_zero_vector_has_no_cosine():
     """Nothing is divided by zero; the cosine is shown as not a number."""
     shown = views.show_embeddings(["a", "b"], [EMBEDDING, EMBEDDING])
@@ -47,7 +61,7 @@ def test_a_truncated_part_makes_a_truncated_analysis():
     """An analysis is truncated where any of its outputs is."""
     cut = dataclasses.replace(EMBEDDING, truncated=True)
     analyses = [
-        results.Analysis(embedding=part, fill_mask=None, next_sentence=None, classification=None)
+        results.Analysis(embedding=part, fill_mask=None, next_sentence=None, classification=None, tags=None)
         for part in (EMBEDDING, cut)
     ]
     assert [analysis.truncated for analysis in analyses] == [False, True]

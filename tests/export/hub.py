@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -16,10 +16,18 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @contextmanager
 def serve_hub(
-    models: dict[str, Path], revisions: tuple[str, ...] = ("main", COMMIT)
+    models: dict[str, Path],
+    revisions: tuple[str, ...] = ("main", COMMIT),
+    *,
+    failing: int | None = None,
+    stalling: str | None = None,
 ) -> Iterator[tuple[str, list[str]]]:
-    """Serve hub id → folder until the block ends; yields the endpoint, and the paths asked for, as they come."""
+    """Serve hub id → folder until the block ends; yields the endpoint, and the paths asked for, as they come.
+
+    failing: the status with which everything is answered. stalling: a file whose bytes do not come before the end.
+    """
     requests: list[str] = []
+    ending = Event()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -33,7 +41,10 @@ def serve_hub(
         def answer(self, *, with_body: bool) -> None:
             path = unquote(urlsplit(self.path).path)
             requests.append(path)
-            status, headers, body = respond(path, models, revisions)
+            status, headers, body = (failing, {}, b"") if failing else respond(path, models, revisions)
+            if with_body and stalling is not None and path.endswith(stalling):
+                ending.wait()
+                return
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
@@ -50,6 +61,7 @@ def serve_hub(
     try:
         yield f"http://127.0.0.1:{server.server_port}", requests
     finally:
+        ending.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -8,7 +8,7 @@ import pytest
 from bertserve.bundle import read_bundle
 from bertserve.settings import DEMO_BUNDLE
 from checkpoints import write_checkpoint
-from make_bundles import BUNDLES, HEADS
+from make_bundles import BUNDLES, CHECKPOINTS
 
 from .conftest import Export
 
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.export
 DEMO_CHECKPOINT = Path(__file__).parents[2] / "examples" / "pretrain" / "checkpoint"
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CHECKPOINTS)
 def test_test_bundle_is_up_to_date(name: str, tmp_path: Path, export: Export) -> None:
     """Else run tests/make_bundles.py."""
-    made = export(write_checkpoint(tmp_path / name, HEADS[name]))
+    made = export(write_checkpoint(tmp_path / name, **CHECKPOINTS[name]))
     assert made.manifest.bundle_id == read_bundle(BUNDLES / name).manifest.bundle_id
 
 

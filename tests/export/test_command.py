@@ -148,15 +148,11 @@ def test_a_full_disk_is_one_line(limit: int, tmp_path: Path) -> None:
     assert not output.parent.exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("moment", ["Write the graph", "Load the checkpoint in PyTorch"])
-def test_an_interruption_leaves_nothing(number: signal.Signals, moment: str, tmp_path: Path) -> None:
-    """Stopped in the middle, the command says so in one line and takes its half-written files away."""
-    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "out" / "bundle"
+def signal_after(moment: str, number: signal.Signals, checkpoint: Path, output: Path) -> tuple[int, str]:
+    """Signal the command in the step that follows `moment`; its exit status, and what it wrote to stderr from there."""
     process = subprocess.Popen(
         [sys.executable, "-m", "bertexport", checkpoint, "-o", output],
-        env=command_environment(tmp_path / "home"),
+        env=command_environment(checkpoint.parent / "home"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -166,12 +162,42 @@ def test_an_interruption_leaves_nothing(number: signal.Signals, moment: str, tmp
         for line in process.stderr:
             if moment in line:
                 break
-        # Into the middle of the next step.
         time.sleep(0.05)
         process.send_signal(number)
         _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 130
+    return process.returncode, stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        *((step, signal.SIGINT) for step in STEPS[:-2]),
+        ("Write the graph", signal.SIGTERM),
+        ("Load the checkpoint in PyTorch", signal.SIGTERM),
+    ],
+)
+def test_an_interruption_leaves_nothing(moment: str, number: signal.Signals, tmp_path: Path) -> None:
+    """Stopped in the middle, the command says so in one line and takes its half-written files away."""
+    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "out" / "bundle"
+    status, stderr = signal_after(moment, number, checkpoint, output)
+    assert status == 130
     assert [line for line in stderr.splitlines() if not line.startswith("✓")] == [
         "bertexport: interrupted; nothing was written"
     ]
     assert not output.parent.exists()
+
+
+@pytest.mark.slow
+def test_what_a_killed_export_left_is_removed_by_the_next(
+    tmp_path: Path, brief_texts: Path, run_command: RunCommand
+) -> None:
+    """It could not clean up; the next export into the folder does, and says so."""
+    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "out" / "bundle"
+    status, _ = signal_after("Write the graph", signal.SIGKILL, checkpoint, output)
+    assert status == -signal.SIGKILL
+    (left,) = output.parent.iterdir()
+    result = run_command(checkpoint, "-o", output, "--verify", brief_texts)
+    assert result.returncode == 0, result.stderr
+    assert f"✓ Removed {left}, left by an export that was killed" in result.stderr
+    assert [path.name for path in output.parent.iterdir()] == ["bundle"]

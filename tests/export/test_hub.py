@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +14,7 @@ import pytest
 from bertserve.bundle import read_bundle
 from checkpoints import write_checkpoint
 
-from .conftest import RunCommand
+from .conftest import RunCommand, command_environment
 from .hub import COMMIT, serve_hub
 
 pytestmark = pytest.mark.export
@@ -98,6 +102,38 @@ def test_what_the_hub_lacks_is_refused(
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == f"bertexport: {message}"
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_hub_that_refuses_to_answer_is_refused(tmp_path: Path, run_command: RunCommand) -> None:
+    """It is there, and says by its status what is wrong."""
+    with serve_hub({}, failing=429) as (endpoint, _):
+        result = run_command(MODEL, "-o", tmp_path / "bundle", HF_ENDPOINT=endpoint)
+    assert (result.returncode, result.stderr) == (
+        1,
+        f"bertexport: {MODEL}: the hub answers with status 429, and nothing of it is cached here\n",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_download_is_interrupted_at_once(number: signal.Signals, tmp_path: Path) -> None:
+    """However long the hub takes: one line, and neither the bundle nor a folder for it."""
+    folder = write_checkpoint(tmp_path / "hub" / "slow")
+    with serve_hub({MODEL: folder}, stalling="model.safetensors") as (endpoint, requests):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bertexport", MODEL, "-o", tmp_path / "out" / "bundle"],
+            env=command_environment(tmp_path / "home", HF_ENDPOINT=endpoint),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            while not any("/resolve/" in path and path.endswith("model.safetensors") for path in requests):
+                time.sleep(0.01)
+                assert process.poll() is None
+            process.send_signal(number)
+            _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (130, "bertexport: interrupted; nothing was written\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_hub_that_is_down_is_refused(tmp_path: Path, run_command: RunCommand) -> None:

@@ -306,12 +306,22 @@ def test_a_revision_of_a_directory_is_refused(tmp_path: Path, export: Export) ->
         export(checkpoint, revision="main")
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"\n \n", "holds no text"), (b"\xff\xfe", "cannot be read")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\n \n", "holds no text; write one a line"),
+        ("yes\nno\nété".encode("latin-1"), r"is not UTF-8 \(line 3\); save it in that encoding"),
+        ("yes\nno".encode("utf-16"), r"is not UTF-8 \(line 1\)"),
+        (None, "cannot be read: No such file"),
+    ],
+    ids=["blank", "Latin-1", "UTF-16", "missing"],
+)
 def test_a_verification_file_without_text_is_refused(
-    content: bytes, message: str, tmp_path: Path, export: Export
+    content: bytes | None, message: str, tmp_path: Path, export: Export
 ) -> None:
-    """Nothing would be verified."""
+    """Nothing would be verified; the line names the option, the file, and where it is wrong."""
     checkpoint, texts = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "texts.txt"
-    texts.write_bytes(content)
-    with pytest.raises(ExportError, match=message):
+    if content is not None:
+        texts.write_bytes(content)
+    with pytest.raises(ExportError, match=f"^--verify {texts} {message}"):
         export(checkpoint, verify=texts)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bertexport.errors import ExportError
-from bertexport.staging import staged_directory
+from bertexport.staging import remove_abandoned, staged_directory
 
 pytestmark = pytest.mark.export
 
@@ -112,6 +120,135 @@ def test_bundle_behind_a_link_is_replaced_where_it_lies(tmp_path: Path) -> None:
         (staging / "new").touch()
     assert (tmp_path / "link").is_symlink()
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["new"]
+
+
+def test_a_read_only_target_is_one_line() -> None:
+    """A folder in which nothing may be made, for whoever is not its owner either."""
+    with tempfile.TemporaryDirectory() as folder, unprivileged():
+        target = Path(folder) / "bundle"
+        with pytest.raises(ExportError) as caught, staged_directory(target, replace=False):
+            pytest.fail("the block was entered")
+    assert str(caught.value) == f"{target} cannot be written: {os.strerror(errno.EACCES)}"
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Nobody's rights for those who run tests as root, to whom all is writable."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_an_interrupted_rename_ends_with_the_new_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the old bundle is moved aside nothing stops the new one from taking its name, Ctrl-C neither."""
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").touch()
+    rename = Path.rename
+
+    def interrupt(path: Path, target: Path) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupt)
+    with staged_directory(tmp_path / "bundle", replace=True) as staging:
+        (staging / "new").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "new"]
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_failed_rename_puts_the_old_bundle_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the new one cannot take its place after all."""
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").touch()
+    rename = Path.rename
+
+    def fail_for_the_new(path: Path, target: Path) -> Path:
+        if path.name == "new":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    with pytest.raises(ExportError, match="cannot be written"), staged_directory(tmp_path / "bundle", replace=True):
+        pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "manifest.json"]
+
+
+def test_a_second_interruption_does_not_stop_the_cleaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever presses Ctrl-C twice leaves no more behind."""
+    remove = shutil.rmtree
+
+    def interrupt(*arguments: Any, **options: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        remove(*arguments, **options)
+
+    def write_half() -> None:
+        with staged_directory(tmp_path / "bundle", replace=False) as staging:
+            (staging / "half").touch()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from bertexport import staging
+with staging.staged_directory(Path(sys.argv[1]), replace=False) as directory:
+    (directory / "half").touch()
+    print(directory.parent, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A process in the middle of writing `tmp_path/bundle`, and its hidden folder."""
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "bundle")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, Path(process.stdout.readline().strip())
+        process.kill()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, writer: tuple[subprocess.Popen[str], Path]) -> None:
+    """And named; what is still being written is left alone."""
+    process, folder = writer
+    assert remove_abandoned(tmp_path) == []
+    assert (folder / "new" / "half").exists()
+    process.kill()
+    process.wait()
+    assert remove_abandoned(tmp_path) == [folder]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_replaced", [False, True], ids=["its place empty", "its place taken"])
+def test_an_old_bundle_of_a_killed_process_goes_back_to_its_place(is_replaced: bool, tmp_path: Path) -> None:
+    """Killed between two renames, an export had moved it aside."""
+    (tmp_path / ".bertexport.abc" / "old" / "bundle").mkdir(parents=True)
+    (tmp_path / ".bertexport.abc" / "old" / "bundle" / "manifest.json").touch()
+    if is_replaced:
+        (tmp_path / "bundle").mkdir()
+    assert len(remove_abandoned(tmp_path)) == 1
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", *(["manifest.json"] * (not is_replaced))]
+
+
+def test_folders_of_others_are_never_removed(tmp_path: Path) -> None:
+    """A name that looks like ours is not enough."""
+    (tmp_path / ".bertexport.notes").mkdir()
+    (tmp_path / ".bertexport.notes" / "thesis.tex").touch()
+    (tmp_path / ".bertexport.link").symlink_to(tmp_path)
+    (tmp_path / ".bertexport.file").touch()
+    assert remove_abandoned(tmp_path) == []
+    assert (tmp_path / ".bertexport.notes" / "thesis.tex").exists()
 
 
 @pytest.mark.parametrize("target", ["/", "a\0b", "x" * 300], ids=["root", "null byte", "too long"])

@@ -10,7 +10,7 @@ import pytest
 from bertexport.architecture import read_architecture, select_weights
 from bertexport.checkpoint import read_checkpoint
 from bertexport.families import BERT
-from bertexport.inputs import make_items, read_texts
+from bertexport.inputs import make_items, read_text_file, read_texts
 from bertexport.reference import choose_classes, expect, load_reference
 from bertexport.verification import Outputs, judge, run_engine
 from bertserve.bundle import Head
@@ -139,6 +139,16 @@ def test_a_file_of_texts_may_hold_pairs(tmp_path: Path) -> None:
     assert read_texts(path) == [
         Text(text="[MASK] b c d e f g [MASK]"),
         Text(text="is [MASK] it", text_pair="yes"),
+    ]
+
+
+def test_lines_of_a_file_end_at_line_ends_alone(tmp_path: Path) -> None:
+    """A byte order mark and carriage returns are no text; a line separator within a text stays in it."""
+    path = tmp_path / "texts.tsv"
+    path.write_bytes("\ufeffone\u2028still one\r\ntwo\tof it\r\n".encode())
+    assert read_text_file(path, "--calibration") == [
+        Text(text="one\u2028still one"),
+        Text(text="two", text_pair="of it"),
     ]
 
 

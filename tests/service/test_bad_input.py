@@ -45,6 +45,11 @@ def classify(*inputs: pb.TextInput, model: str = "classifier") -> tuple[str, Any
     return "Classify", pb.ClassifyRequest(inputs=inputs, model=model)
 
 
+def tag(*inputs: pb.TextInput, truncation: int = 0, model: str = "tagger", **options: Any) -> tuple[str, Any]:
+    options_message = pb.TagOptions(**options)
+    return "TagTokens", pb.TagTokensRequest(model=model, inputs=inputs, truncation=truncation, options=options_message)
+
+
 def tokenize(*inputs: pb.TextInput) -> tuple[str, Any]:
     return "Tokenize", pb.TokenizeRequest(inputs=inputs)
 
@@ -54,6 +59,15 @@ CASES: dict[str, tuple[tuple[str, Any], grpc.StatusCode, str]] = {
     "no inputs to embed": (embed(), INVALID, "inputs"),
     "no inputs to fill": (fill(), INVALID, "inputs"),
     "no inputs to classify": (classify(), INVALID, "inputs"),
+    "no inputs to tag": (tag(), INVALID, "inputs"),
+    "empty text to tag": (tag(text("cat"), text("")), INVALID, "inputs[1].text"),
+    "unknown aggregation": (tag(text(), aggregation=99), INVALID, "options.aggregation"),
+    "unknown aggregation to analyze": (
+        analyze(text(), tag_tokens=pb.TagOptions(aggregation=99)),
+        INVALID,
+        "options.tag_tokens.aggregation",
+    ),
+    "too long a text to tag": (tag(text(LONG)), INVALID, "inputs[0].text"),
     "no inputs to analyze": (analyze(embed=pb.EmbedOptions()), INVALID, "inputs"),
     "no inputs to tokenize": (tokenize(), INVALID, "inputs"),
     "no candidates": (nsp("the cat"), INVALID, "candidates"),
@@ -116,6 +130,8 @@ CASES: dict[str, tuple[tuple[str, Any], grpc.StatusCode, str]] = {
     "no next-sentence head": (nsp("a", "b", model="classifier"), MISSING, ""),
     "no classifier head": (classify(text(), model="pretraining"), MISSING, ""),
     "no classifier head to analyze": (analyze(text(), classify=True), MISSING, ""),
+    "no labels of tokens": (tag(text(), model="classifier"), MISSING, ""),
+    "no labels of tokens to analyze": (analyze(text(), tag_tokens=pb.TagOptions()), MISSING, ""),
     "no pooler": (embed(text(), model="plain", pooling=pb.POOLING_POOLER), MISSING, ""),
     "unknown model": (embed(text(), model="nobody"), grpc.StatusCode.NOT_FOUND, ""),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
@@ -184,6 +186,62 @@ def test_labels_come_best_first_and_sum_to_one(stub: pb_grpc.BertServiceStub) ->
     assert sum(probabilities) == pytest.approx(1)
 
 
+TAGGED = pb.TextInput(text="the old king of the north had two sons", text_pair="a cat")
+
+
+def tag(stub: pb_grpc.BertServiceStub, given: pb.TextInput, aggregation: int = 0, **fields: Any) -> pb.TaggedText:
+    options = pb.TagOptions(aggregation=aggregation)
+    request = pb.TagTokensRequest(model="tagger", inputs=[given], options=options, **fields)
+    (result,) = stub.TagTokens(request, timeout=30).results
+    return result
+
+
+def test_every_token_of_the_caller_has_one_label(stub: pb_grpc.BertServiceStub) -> None:
+    """Tokens are those of Tokenize without the special ones; a label is one of the model's, with its probability."""
+    result = tag(stub, TAGGED)
+    request = pb.TokenizeRequest(model="tagger", inputs=[TAGGED])
+    tokens = stub.Tokenize(request, timeout=30).results[0].tokens
+    assert [tagged.token for tagged in result.tokens] == [token for token in tokens if not token.special]
+    labels = stub.GetModel(pb.GetModelRequest(model="tagger"), timeout=30).model.labels
+    for tagged in result.tokens:
+        assert tagged.label.label == labels[tagged.label.index]
+        assert 1 / len(labels) < tagged.label.probability <= 1
+    assert not result.entities
+    assert not result.truncated
+
+
+def test_entities_stand_in_the_callers_text(stub: pb_grpc.BertServiceStub) -> None:
+    """Asked for, they come beside the same tokens; each says what stands at its place, in the text or in the pair."""
+    result = tag(stub, TAGGED, pb.AGGREGATION_SIMPLE)
+    assert list(result.tokens) == list(tag(stub, TAGGED, pb.AGGREGATION_NONE).tokens)
+    assert {entity.segment for entity in result.entities} == {0, 1}
+    for entity in result.entities:
+        whole = TAGGED.text_pair if entity.segment else TAGGED.text
+        assert entity.text == whole[entity.start : entity.end] != ""
+        assert entity.label in ("PER", "LOC")
+
+
+def test_a_truncated_text_is_tagged_in_part(stub: pb_grpc.BertServiceStub) -> None:
+    """Of a text cut at its start the last words are labelled, at their own places."""
+    words = ["cat"] * 200
+    result = tag(stub, pb.TextInput(text=" ".join(words)), pb.AGGREGATION_SIMPLE, truncation=pb.TRUNCATION_START)
+    assert result.truncated
+    assert len(result.tokens) == 126
+    assert result.tokens[-1].token.end == len(" ".join(words))
+
+
+def test_analyze_tags_as_tag_tokens_does(stub: pb_grpc.BertServiceStub) -> None:
+    """Labels and vectors from one pass are those of the single methods."""
+    options = pb.AnalyzeOptions(embed=pb.EmbedOptions(), tag_tokens=pb.TagOptions(aggregation=pb.AGGREGATION_SIMPLE))
+    request = pb.AnalyzeRequest(model="tagger", inputs=[TAGGED], options=options)
+    (analysis,) = stub.Analyze(request, timeout=30).analyses
+    assert analysis.tags == tag(stub, TAGGED, pb.AGGREGATION_SIMPLE)
+    assert analysis.HasField("embedding")
+    options.ClearField("tag_tokens")
+    (untagged,) = stub.Analyze(pb.AnalyzeRequest(model="tagger", inputs=[TAGGED], options=options), timeout=30).analyses
+    assert not untagged.HasField("tags")
+
+
 def test_analyze_answers_all_from_one_pass(server: RunningServer, stub: pb_grpc.BertServiceStub) -> None:
     """The seed example: embedding, both masks and the pair's score are those of the single methods, and every token
     ran once."""
@@ -216,7 +274,7 @@ def test_tokenize_runs_no_model(server: RunningServer, stub: pb_grpc.BertService
 def test_models_are_listed_in_the_order_given(stub: pb_grpc.BertServiceStub) -> None:
     """The first one is what an empty name means."""
     models = stub.ListModels(pb.ListModelsRequest(), timeout=30).models
-    assert [model.name for model in models] == ["pretraining", "classifier", "plain"]
+    assert [model.name for model in models] == ["pretraining", "classifier", "plain", "tagger"]
     assert stub.GetModel(pb.GetModelRequest(), timeout=30).model == models[0]
 
 

@@ -140,6 +140,30 @@ VECTOR_TYPE_FLOAT32: VectorType.ValueType  # 1
 VECTOR_TYPE_FLOAT16: VectorType.ValueType  # 2
 Global___VectorType: _TypeAlias = VectorType  # noqa: Y015
 
+class _Aggregation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AggregationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggregation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AGGREGATION_UNSPECIFIED: _Aggregation.ValueType  # 0
+    """Same as AGGREGATION_NONE."""
+    AGGREGATION_NONE: _Aggregation.ValueType  # 1
+    """One label per token."""
+    AGGREGATION_SIMPLE: _Aggregation.ValueType  # 2
+    """Also adjacent tokens of one entity joined by their B-/I- labels."""
+
+class Aggregation(_Aggregation, metaclass=_AggregationEnumTypeWrapper):
+    """How token labels become entities."""
+
+AGGREGATION_UNSPECIFIED: Aggregation.ValueType  # 0
+"""Same as AGGREGATION_NONE."""
+AGGREGATION_NONE: Aggregation.ValueType  # 1
+"""One label per token."""
+AGGREGATION_SIMPLE: Aggregation.ValueType  # 2
+"""Also adjacent tokens of one entity joined by their B-/I- labels."""
+Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015
+
 class _Head:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -752,6 +776,7 @@ class AnalyzeOptions(_message.Message):
     FILL_MASK_FIELD_NUMBER: _builtins.int
     NEXT_SENTENCE_FIELD_NUMBER: _builtins.int
     CLASSIFY_FIELD_NUMBER: _builtins.int
+    TAG_TOKENS_FIELD_NUMBER: _builtins.int
     next_sentence: _builtins.bool
     """Next-sentence score; every input needs a pair."""
     classify: _builtins.bool
@@ -763,6 +788,10 @@ class AnalyzeOptions(_message.Message):
     def fill_mask(self) -> Global___FillMaskOptions:
         """Present: masked words; every input needs a mask."""
 
+    @_builtins.property
+    def tag_tokens(self) -> Global___TagOptions:
+        """Present: token labels."""
+
     def __init__(
         self,
         *,
@@ -770,10 +799,11 @@ class AnalyzeOptions(_message.Message):
         fill_mask: Global___FillMaskOptions | None = ...,
         next_sentence: _builtins.bool = ...,
         classify: _builtins.bool = ...,
+        tag_tokens: Global___TagOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["embed", b"embed", "fill_mask", b"fill_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["embed", b"embed", "fill_mask", b"fill_mask", "tag_tokens", b"tag_tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classify", b"classify", "embed", b"embed", "fill_mask", b"fill_mask", "next_sentence", b"next_sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classify", b"classify", "embed", b"embed", "fill_mask", b"fill_mask", "next_sentence", b"next_sentence", "tag_tokens", b"tag_tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -819,6 +849,7 @@ class Analysis(_message.Message):
     FILL_MASK_FIELD_NUMBER: _builtins.int
     NEXT_SENTENCE_FIELD_NUMBER: _builtins.int
     CLASSIFICATION_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def embedding(self) -> Global___Embedding: ...
     @_builtins.property
@@ -827,6 +858,8 @@ class Analysis(_message.Message):
     def next_sentence(self) -> Global___NextSentenceScore: ...
     @_builtins.property
     def classification(self) -> Global___Classification: ...
+    @_builtins.property
+    def tags(self) -> Global___TaggedText: ...
     def __init__(
         self,
         *,
@@ -834,10 +867,11 @@ class Analysis(_message.Message):
         fill_mask: Global___FilledText | None = ...,
         next_sentence: Global___NextSentenceScore | None = ...,
         classification: Global___Classification | None = ...,
+        tags: Global___TaggedText | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "embedding", b"embedding", "fill_mask", b"fill_mask", "next_sentence", b"next_sentence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "embedding", b"embedding", "fill_mask", b"fill_mask", "next_sentence", b"next_sentence", "tags", b"tags"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "embedding", b"embedding", "fill_mask", b"fill_mask", "next_sentence", b"next_sentence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classification", b"classification", "embedding", b"embedding", "fill_mask", b"fill_mask", "next_sentence", b"next_sentence", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -974,6 +1008,164 @@ class ClassifyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClassifyResponse: _TypeAlias = ClassifyResponse  # noqa: Y015
+
+@_typing.final
+class TagOptions(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AGGREGATION_FIELD_NUMBER: _builtins.int
+    aggregation: Global___Aggregation.ValueType
+    def __init__(
+        self,
+        *,
+        aggregation: Global___Aggregation.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagOptions: _TypeAlias = TagOptions  # noqa: Y015
+
+@_typing.final
+class TagTokensRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    truncation: Global___Truncation.ValueType
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TextInput]: ...
+    @_builtins.property
+    def options(self) -> Global___TagOptions: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        inputs: _abc.Iterable[Global___TextInput] | None = ...,
+        options: Global___TagOptions | None = ...,
+        truncation: Global___Truncation.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "model", b"model", "options", b"options", "truncation", b"truncation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagTokensRequest: _TypeAlias = TagTokensRequest  # noqa: Y015
+
+@_typing.final
+class TaggedToken(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def token(self) -> Global___Token: ...
+    @_builtins.property
+    def label(self) -> Global___LabelScore: ...
+    def __init__(
+        self,
+        *,
+        token: Global___Token | None = ...,
+        label: Global___LabelScore | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaggedToken: _TypeAlias = TaggedToken  # noqa: Y015
+
+@_typing.final
+class Entity(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    probability: _builtins.float
+    segment: _builtins.int
+    start: _builtins.int
+    end: _builtins.int
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        probability: _builtins.float = ...,
+        segment: _builtins.int = ...,
+        start: _builtins.int = ...,
+        end: _builtins.int = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "label", b"label", "probability", b"probability", "segment", b"segment", "start", b"start", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Entity: _TypeAlias = Entity  # noqa: Y015
+
+@_typing.final
+class TaggedText(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    ENTITIES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    truncated: _builtins.bool
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaggedToken]: ...
+    @_builtins.property
+    def entities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entity]: ...
+    def __init__(
+        self,
+        *,
+        tokens: _abc.Iterable[Global___TaggedToken] | None = ...,
+        entities: _abc.Iterable[Global___Entity] | None = ...,
+        truncated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entities", b"entities", "tokens", b"tokens", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaggedText: _TypeAlias = TaggedText  # noqa: Y015
+
+@_typing.final
+class TagTokensResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    INFO_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaggedText]: ...
+    @_builtins.property
+    def info(self) -> Global___ResponseInfo: ...
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___TaggedText] | None = ...,
+        info: Global___ResponseInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["info", b"info", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagTokensResponse: _TypeAlias = TagTokensResponse  # noqa: Y015
 
 @_typing.final
 class TokenizeRequest(_message.Message):

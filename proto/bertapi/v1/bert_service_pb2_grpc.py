@@ -60,6 +60,11 @@ class BertServiceStub:
                 request_serializer=bertapi_dot_v1_dot_bert__service__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=bertapi_dot_v1_dot_bert__service__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.TagTokens = channel.unary_unary(
+                '/bertapi.v1.BertService/TagTokens',
+                request_serializer=bertapi_dot_v1_dot_bert__service__pb2.TagTokensRequest.SerializeToString,
+                response_deserializer=bertapi_dot_v1_dot_bert__service__pb2.TagTokensResponse.FromString,
+                _registered_method=True)
         self.Tokenize = channel.unary_unary(
                 '/bertapi.v1.BertService/Tokenize',
                 request_serializer=bertapi_dot_v1_dot_bert__service__pb2.TokenizeRequest.SerializeToString,
@@ -116,6 +121,13 @@ class BertServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TagTokens(self, request, context):
+        """Labels of tokens, for bundles with a token-classification head.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Tokenize(self, request, context):
         """Tokens exactly as the model would see them. Runs no model.
         """
@@ -164,6 +176,11 @@ def add_BertServiceServicer_to_server(servicer, server):
                     servicer.Classify,
                     request_deserializer=bertapi_dot_v1_dot_bert__service__pb2.ClassifyRequest.FromString,
                     response_serializer=bertapi_dot_v1_dot_bert__service__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'TagTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.TagTokens,
+                    request_deserializer=bertapi_dot_v1_dot_bert__service__pb2.TagTokensRequest.FromString,
+                    response_serializer=bertapi_dot_v1_dot_bert__service__pb2.TagTokensResponse.SerializeToString,
             ),
             'Tokenize': grpc.unary_unary_rpc_method_handler(
                     servicer.Tokenize,
@@ -317,6 +334,33 @@ class BertService:
             '/bertapi.v1.BertService/Classify',
             bertapi_dot_v1_dot_bert__service__pb2.ClassifyRequest.SerializeToString,
             bertapi_dot_v1_dot_bert__service__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TagTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/bertapi.v1.BertService/TagTokens',
+            bertapi_dot_v1_dot_bert__service__pb2.TagTokensRequest.SerializeToString,
+            bertapi_dot_v1_dot_bert__service__pb2.TagTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

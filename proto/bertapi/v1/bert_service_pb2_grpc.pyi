@@ -57,6 +57,8 @@ class BertServiceStub:
     """Any combination of the outputs above and below from a single pass of the encoder."""
     Classify: _grpc.UnaryUnaryMultiCallable[_bert_service_pb2.ClassifyRequest, _bert_service_pb2.ClassifyResponse]
     """Labels of whole inputs, for bundles with a sequence-classification head."""
+    TagTokens: _grpc.UnaryUnaryMultiCallable[_bert_service_pb2.TagTokensRequest, _bert_service_pb2.TagTokensResponse]
+    """Labels of tokens, for bundles with a token-classification head."""
     Tokenize: _grpc.UnaryUnaryMultiCallable[_bert_service_pb2.TokenizeRequest, _bert_service_pb2.TokenizeResponse]
     """Tokens exactly as the model would see them. Runs no model."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_bert_service_pb2.GetModelRequest, _bert_service_pb2.GetModelResponse]
@@ -79,6 +81,8 @@ class BertServiceAsyncStub(BertServiceStub):
     """Any combination of the outputs above and below from a single pass of the encoder."""
     Classify: _aio.UnaryUnaryMultiCallable[_bert_service_pb2.ClassifyRequest, _bert_service_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Labels of whole inputs, for bundles with a sequence-classification head."""
+    TagTokens: _aio.UnaryUnaryMultiCallable[_bert_service_pb2.TagTokensRequest, _bert_service_pb2.TagTokensResponse]  # type: ignore[assignment]
+    """Labels of tokens, for bundles with a token-classification head."""
     Tokenize: _aio.UnaryUnaryMultiCallable[_bert_service_pb2.TokenizeRequest, _bert_service_pb2.TokenizeResponse]  # type: ignore[assignment]
     """Tokens exactly as the model would see them. Runs no model."""
     GetModel: _aio.UnaryUnaryMultiCallable[_bert_service_pb2.GetModelRequest, _bert_service_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -128,6 +132,14 @@ class BertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bert_service_pb2.ClassifyResponse, _abc.Awaitable[_bert_service_pb2.ClassifyResponse]]:
         """Labels of whole inputs, for bundles with a sequence-classification head."""
+
+    @_abc_1.abstractmethod
+    def TagTokens(
+        self,
+        request: _bert_service_pb2.TagTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bert_service_pb2.TagTokensResponse, _abc.Awaitable[_bert_service_pb2.TagTokensResponse]]:
+        """Labels of tokens, for bundles with a token-classification head."""
 
     @_abc_1.abstractmethod
     def Tokenize(

@@ -10,7 +10,7 @@ from bertapi.v1 import bert_service_pb2 as pb
 
 from bertserve.bundle import Pooling
 from bertserve.errors import InvalidInput
-from bertserve.tasks.asks import Ask, EmbedAsk, FillMaskAsk, LayerMerge, VectorType
+from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge, TagAsk, VectorType
 from bertserve.tasks.prepare import Limits, check_input_count, check_target_count
 from bertserve.tokenizer import Text, Truncation
 
@@ -36,6 +36,11 @@ VECTOR_TYPES: dict[int, VectorType] = {
     pb.VECTOR_TYPE_UNSPECIFIED: VectorType.FLOAT32,
     pb.VECTOR_TYPE_FLOAT32: VectorType.FLOAT32,
     pb.VECTOR_TYPE_FLOAT16: VectorType.FLOAT16,
+}
+AGGREGATIONS: dict[int, Aggregation] = {
+    pb.AGGREGATION_UNSPECIFIED: Aggregation.NONE,
+    pb.AGGREGATION_NONE: Aggregation.NONE,
+    pb.AGGREGATION_SIMPLE: Aggregation.SIMPLE,
 }
 TRUNCATIONS: dict[int, Truncation] = {
     pb.TRUNCATION_UNSPECIFIED: Truncation.ERROR,
@@ -77,6 +82,14 @@ def read_classify(request: pb.ClassifyRequest, limits: Limits) -> Ask:
     return Ask(inputs=_texts(request.inputs, limits), classify=True, truncation=_truncation(request.truncation))
 
 
+def read_tag_tokens(request: pb.TagTokensRequest, limits: Limits) -> Ask:
+    return Ask(
+        inputs=_texts(request.inputs, limits),
+        tag_tokens=_tag_ask(request.options),
+        truncation=_truncation(request.truncation),
+    )
+
+
 def read_analyze(request: pb.AnalyzeRequest, limits: Limits) -> Ask:
     options = request.options
     return Ask(
@@ -86,6 +99,7 @@ def read_analyze(request: pb.AnalyzeRequest, limits: Limits) -> Ask:
         fill_mask=_fill_mask_ask(options.fill_mask, limits) if options.HasField("fill_mask") else None,
         next_sentence=options.next_sentence,
         classify=options.classify,
+        tag_tokens=_tag_ask(options.tag_tokens) if options.HasField("tag_tokens") else None,
         truncation=_truncation(request.truncation),
     )
 
@@ -98,7 +112,8 @@ def read_tokenize(request: pb.TokenizeRequest, limits: Limits) -> Ask:
 FIELD_NAMES: dict[type, tuple[tuple[str, str], ...]] = {
     pb.EmbedRequest: ((r"^embed\b", "options"),),
     pb.FillMaskRequest: ((r"^fill_mask\b", "options"),),
-    pb.AnalyzeRequest: ((r"^(embed|fill_mask)\b", r"options.\1"),),
+    pb.TagTokensRequest: ((r"^tag_tokens\b", "options"),),
+    pb.AnalyzeRequest: ((r"^(embed|fill_mask|tag_tokens)\b", r"options.\1"),),
     pb.ScoreNextSentenceRequest: (
         (r"^inputs\[\d+\]\.text$", "first"),
         (r"^inputs(\[\d+\])\.text_pair$", r"candidates\1"),
@@ -146,6 +161,10 @@ def _fill_mask_ask(options: pb.FillMaskOptions, limits: Limits) -> FillMaskAsk:
     return FillMaskAsk(
         top_k=options.top_k if options.HasField("top_k") else DEFAULT_TOP_K, targets=tuple(options.targets)
     )
+
+
+def _tag_ask(options: pb.TagOptions) -> TagAsk:
+    return TagAsk(aggregation=_meaning(AGGREGATIONS, options.aggregation, "tag_tokens.aggregation"))
 
 
 def _truncation(value: int) -> Truncation:

@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from bertserve.bundle import Head, Pooling
 from bertserve.models import ServedModel
 from bertserve.tasks.analysis import Answer, TokenizeAnswer
-from bertserve.tasks.answers import Analysis, Embedding, FilledMask, Prediction, Timings
+from bertserve.tasks.answers import (
+    Analysis,
+    Embedding,
+    Entity,
+    FilledMask,
+    LabelScore,
+    Prediction,
+    TaggedToken,
+    Timings,
+)
 from bertserve.tasks.prepare import Limits
 from bertserve.tokenizer import Token
 
@@ -54,6 +63,12 @@ def write_score_next_sentence(model: ServedModel, answer: Answer) -> pb.ScoreNex
 def write_classify(model: ServedModel, answer: Answer) -> pb.ClassifyResponse:
     return pb.ClassifyResponse(
         results=[_classification(analysis) for analysis in answer.analyses], info=_info(model, answer.timings)
+    )
+
+
+def write_tag_tokens(model: ServedModel, answer: Answer) -> pb.TagTokensResponse:
+    return pb.TagTokensResponse(
+        results=[_tagged_text(analysis) for analysis in answer.analyses], info=_info(model, answer.timings)
     )
 
 
@@ -105,6 +120,7 @@ def _analysis(analysis: Analysis) -> pb.Analysis:
         fill_mask=_filled_text(analysis) if analysis.filled_masks is not None else None,
         next_sentence=_next_sentence(analysis) if analysis.next_sentence is not None else None,
         classification=_classification(analysis) if analysis.labels is not None else None,
+        tags=_tagged_text(analysis) if analysis.tags is not None else None,
     )
 
 
@@ -184,13 +200,40 @@ def _next_sentence(analysis: Analysis) -> pb.NextSentenceScore:
 
 def _classification(analysis: Analysis) -> pb.Classification:
     return pb.Classification(
-        labels=[
-            pb.LabelScore(label=label.label, index=label.index, probability=label.probability, logit=label.logit)
-            for label in analysis.labels or ()
-        ],
+        labels=[_label_score(label) for label in analysis.labels or ()],
         token_count=analysis.token_count,
         truncated=analysis.truncated,
     )
+
+
+def _tagged_text(analysis: Analysis) -> pb.TaggedText:
+    tags = analysis.tags
+    if tags is None:
+        return pb.TaggedText()
+    return pb.TaggedText(
+        tokens=[_tagged_token(tagged) for tagged in tags.tokens],
+        entities=[_entity(entity) for entity in tags.entities],
+        truncated=analysis.truncated,
+    )
+
+
+def _tagged_token(tagged: TaggedToken) -> pb.TaggedToken:
+    return pb.TaggedToken(token=_token(tagged.token), label=_label_score(tagged.label))
+
+
+def _entity(entity: Entity) -> pb.Entity:
+    return pb.Entity(
+        label=entity.label,
+        probability=entity.probability,
+        segment=entity.segment,
+        start=entity.start,
+        end=entity.end,
+        text=entity.text,
+    )
+
+
+def _label_score(label: LabelScore) -> pb.LabelScore:
+    return pb.LabelScore(label=label.label, index=label.index, probability=label.probability, logit=label.logit)
 
 
 def _info(model: ServedModel, timings: Timings) -> pb.ResponseInfo:

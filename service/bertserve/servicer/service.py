@@ -48,6 +48,9 @@ class BertServicer(pb_grpc.BertServiceServicer):
     async def Classify(self, request: pb.ClassifyRequest, context: Context) -> pb.ClassifyResponse:
         return await self._answer(request, context, requests.read_classify, responses.write_classify)
 
+    async def TagTokens(self, request: pb.TagTokensRequest, context: Context) -> pb.TagTokensResponse:
+        return await self._answer(request, context, requests.read_tag_tokens, responses.write_tag_tokens)
+
     async def Analyze(self, request: pb.AnalyzeRequest, context: Context) -> pb.AnalyzeResponse:
         return await self._answer(request, context, requests.read_analyze, responses.write_analyze)
 

@@ -51,12 +51,41 @@ class NextSentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScore:
-    """probability: softmax for single-label heads, sigmoid for multi-label ones, 0 for regression."""
+    """probability: softmax for single-label heads and token labels, sigmoid for multi-label heads, 0 for regression."""
 
     label: str
     index: int
     probability: float
     logit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedToken:
+    """A token of the caller's, and its likeliest label."""
+
+    token: Token
+    label: LabelScore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """Adjacent tokens of one kind. start, end: code points of the caller's text or pair, as `segment` says; text: what
+    stands there. probability: the mean of its tokens'."""
+
+    label: str
+    probability: float
+    segment: int
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaggedText:
+    """tokens: without those that the tokenizer added, which carry no label. entities: empty unless asked for."""
+
+    tokens: tuple[TaggedToken, ...]
+    entities: tuple[Entity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +98,7 @@ class Analysis:
     filled_masks: tuple[FilledMask, ...] | None = None
     next_sentence: NextSentence | None = None
     labels: tuple[LabelScore, ...] | None = None
+    tags: TaggedText | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

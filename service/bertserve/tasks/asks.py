@@ -28,6 +28,13 @@ class VectorType(StrEnum):
         return 4 if self is VectorType.FLOAT32 else 2
 
 
+class Aggregation(StrEnum):
+    """How token labels become entities; NONE: not at all."""
+
+    NONE = "none"
+    SIMPLE = "simple"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedAsk:
     """pooling, normalize: None = as the checkpoint states. layers: as in the API, negative ones from the last."""
@@ -49,6 +56,13 @@ class FillMaskAsk:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TagAsk:
+    """A label for every token, and with an aggregation the entities that the labels make."""
+
+    aggregation: Aggregation = Aggregation.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """Inputs, and what to compute for each from one pass of the encoder.
 
@@ -61,4 +75,5 @@ class Ask:
     fill_mask: FillMaskAsk | None = None
     next_sentence: bool = False
     classify: bool = False
+    tag_tokens: TagAsk | None = None
     truncation: Truncation = Truncation.ERROR

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bertserve.bundle import ModelFacts, Pooling, ProblemType
 from bertserve.engine.items import Float32s, ItemOutputs
 from bertserve.models import ServedModel
-from bertserve.tasks.answers import Analysis, Embedding, FilledMask, LabelScore, NextSentence, Prediction
-from bertserve.tasks.asks import EmbedAsk, LayerMerge
+from bertserve.tasks.answers import (
+    Analysis,
+    Embedding,
+    FilledMask,
+    LabelScore,
+    NextSentence,
+    Prediction,
+    TaggedText,
+    TaggedToken,
+)
+from bertserve.tasks.asks import Aggregation, EmbedAsk, LayerMerge, TagAsk
+from bertserve.tasks.entities import group_entities
 from bertserve.tasks.prepare import EmbedPlan, Prepared
-from bertserve.tokenizer import TokenizedText, Tokenizer
+from bertserve.tokenizer import Text, Token, TokenizedText, Tokenizer
 
 
 def finish(model: ServedModel, prepared: Prepared, outputs: tuple[ItemOutputs, ...]) -> tuple[Analysis, ...]:
@@ -37,6 +49,11 @@ def _analysis(
             score_next_sentence(outputs.next_sentence_logits) if outputs.next_sentence_logits is not None else None
         ),
         labels=score_labels(model.facts, outputs.class_logits) if outputs.class_logits is not None else None,
+        tags=(
+            _tagged_text(model.facts, ask.tag_tokens, ask.inputs[index], text, outputs.tag_logits)
+            if ask.tag_tokens is not None and outputs.tag_logits is not None
+            else None
+        ),
     )
 
 
@@ -106,11 +123,32 @@ def score_labels(facts: ModelFacts, logits: Float32s) -> tuple[LabelScore, ...]:
     )
 
 
+def tag_tokens(facts: ModelFacts, tokens: Sequence[Token], logits: Float32s) -> tuple[TaggedToken, ...]:
+    """The likeliest label of every token that is not special. logits: [tokens, labels]."""
+    probabilities, best = softmax(logits), logits.argmax(axis=-1)
+    rows = range(len(tokens))
+    scores = zip(best.tolist(), probabilities[rows, best].tolist(), logits[rows, best].tolist(), strict=True)
+    return tuple(
+        TaggedToken(
+            token=token,
+            label=LabelScore(label=facts.labels[index], index=index, probability=probability, logit=logit),
+        )
+        for token, (index, probability, logit) in zip(tokens, scores, strict=True)
+        if not token.special
+    )
+
+
 def softmax(logits: Float32s) -> NDArray[np.float64]:
     """In double precision, over the last axis."""
     shifted: NDArray[np.float64] = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     shifted /= shifted.sum(axis=-1, keepdims=True)
     return shifted
+
+
+def _tagged_text(facts: ModelFacts, ask: TagAsk, given: Text, text: TokenizedText, logits: Float32s) -> TaggedText:
+    tagged = tag_tokens(facts, text.tokens, logits)
+    entities = group_entities(tagged, given) if ask.aggregation is Aggregation.SIMPLE else ()
+    return TaggedText(tokens=tagged, entities=entities)
 
 
 def _filled_masks(

@@ -13,13 +13,15 @@ from bertserve.bundle import Head, Pooling
 from bertserve.engine.items import Item, Wanted
 from bertserve.errors import InvalidInput, MissingHead
 from bertserve.models import ServedModel
-from bertserve.tasks.asks import Ask, EmbedAsk, LayerMerge
-from bertserve.tokenizer import TokenizedText, TooManyTokens
+from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, LayerMerge
+from bertserve.tokenizer import Text, TokenizedText, TooManyTokens
 
 # Room on the wire for what surrounds a prediction, a token, a label or a vector: tags, lengths, numbers.
 PREDICTION_BYTES = 24
 TOKEN_BYTES = 32
 MASK_BYTES = 32
+# Its text may repeat a character that tokens share.
+ENTITY_BYTES = 64
 INPUT_BYTES = 96
 
 # No vocabulary has a longer entry; what is longer is not worth tokenizing to find that out.
@@ -81,7 +83,10 @@ def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits
         )
         for index, text in enumerate(texts)
     )
-    response_bytes = sum(_response_bytes(model, ask, embed, item) for item in items)
+    response_bytes = sum(
+        _response_bytes(model, ask, embed, item) + _tag_bytes(model, ask, given, item)
+        for given, item in zip(ask.inputs, items, strict=True)
+    )
     if response_bytes > limits.max_response_bytes:
         raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits))
     return Prepared(ask=ask, embed=embed, texts=tuple(texts), items=items, response_bytes=response_bytes)
@@ -146,9 +151,12 @@ def _check_heads(model: ServedModel, ask: Ask) -> None:
         Head.MASKED_LM: ask.fill_mask is not None,
         Head.NEXT_SENTENCE: ask.next_sentence,
         Head.SEQUENCE_CLASSIFICATION: ask.classify,
+        Head.TOKEN_CLASSIFICATION: ask.tag_tokens is not None,
     }
     if ask.embed is None and not any(asked.values()):
-        raise InvalidInput("options", "ask for at least one of embed, fill_mask, next_sentence and classify")
+        raise InvalidInput(
+            "options", "ask for at least one of embed, fill_mask, next_sentence, classify and tag_tokens"
+        )
     for head, is_asked in asked.items():
         if is_asked and head not in model.facts.heads:
             raise MissingHead(f"model {model.name} has no {head.value} head; it has {', '.join(model.facts.heads)}")
@@ -230,6 +238,7 @@ def _wanted(ask: Ask, embed: EmbedPlan | None, text: TokenizedText, target_ids: 
         target_ids=target_ids,
         next_sentence=ask.next_sentence,
         classify=ask.classify,
+        tag=ask.tag_tokens is not None,
     )
 
 
@@ -245,6 +254,17 @@ def _response_bytes(model: ServedModel, ask: Ask, embed: EmbedPlan | None, item:
         width = len(embed.layers) if embed.layer_merge is LayerMerge.CONCAT else 1
         size += rows * width * model.facts.hidden_size * ask.embed.vector_type.size_bytes
         size += item.length * (TOKEN_BYTES + token_bytes) * ask.embed.include_tokens
+    return size
+
+
+def _tag_bytes(model: ServedModel, ask: Ask, given: Text, item: Item) -> int:
+    """An upper bound of what labels take, of entities too: at most one a token, and together the input's texts."""
+    if ask.tag_tokens is None:
+        return 0
+    label = max(len(name.encode()) for name in model.facts.labels)
+    size = item.length * (TOKEN_BYTES + model.tokenizer.longest_token_bytes + PREDICTION_BYTES + label)
+    if ask.tag_tokens.aggregation is Aggregation.SIMPLE:
+        size += item.length * (ENTITY_BYTES + label) + len(f"{given.text}{given.text_pair or ''}".encode())
     return size
 
 
