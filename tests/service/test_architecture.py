@@ -20,7 +20,8 @@ LAYERS = (
     ("__main__",),
     ("server",),
     ("interceptors", "servicer", "probes"),
-    ("tasks", "loading"),
+    ("statuses",),
+    ("tasks", "loading", "supervision"),
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
@@ -28,7 +29,7 @@ LAYERS = (
 )
 LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "interceptors", "server"}
+TRANSPORT = {"servicer", "interceptors", "statuses", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:
@@ -84,7 +85,7 @@ def test_arrows_point_one_way(module: str) -> None:
 
 
 def test_only_the_edge_knows_the_transport() -> None:
-    """grpc and bertapi are imported by servicer, interceptors and server alone."""
+    """grpc and bertapi are imported by servicer, interceptors, their statuses and server alone."""
     users = {room(m) for m, path in SERVER.items() if {n.split(".")[0] for n in imports(path)} & {"grpc", "bertapi"}}
     assert users == TRANSPORT
 
@@ -122,9 +123,10 @@ def test_export_uses_of_the_server_what_it_verifies_with() -> None:
     assert used <= {"bundle", "tokenizer", "engine"}
 
 
-def test_policy_has_no_clock_thread_or_loop() -> None:
-    """Batching decisions are pure functions."""
-    known = {name.split(".")[0] for name in imports(SERVER["bertserve.batching.policy"])}
+@pytest.mark.parametrize("module", ["batching.policy", "batching.admission", "supervision.verdict"])
+def test_decisions_have_no_clock_thread_or_loop(module: str) -> None:
+    """They are pure functions."""
+    known = {name.split(".")[0] for name in imports(SERVER[f"bertserve.{module}"])}
     assert known <= {"__future__", "collections", "dataclasses", "enum", "itertools"}
 
 
