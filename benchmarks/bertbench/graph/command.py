@@ -15,6 +15,9 @@ from bertbench.progress import Progress
 if TYPE_CHECKING:
     from bertbench.graph.report import Report
 
+# Share of the cores taken by other processes, beyond which a figure is not worth keeping.
+DISTURBED = 0.03
+
 
 def graph(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles of one model's shape.")],
@@ -69,7 +72,10 @@ def _show(report: Report, console: Console, json: Path | None, plot: Path | None
     for table in report_tables(report, findings):
         console.print()
         console.print(table)
-    for note in report.notes:
+    notes = list(report.notes)
+    if report.others > DISTURBED:
+        notes.append(f"other processes took {report.others:.0%} of the cores meanwhile: the figures are too low")
+    for note in notes:
         console.print(f"[bold red]{note}[/]")
     if json:
         json.write_text(report_json(report, findings), encoding="utf-8")
