@@ -32,6 +32,9 @@ def graph(
     """Measure tokens/s by batch shape, beside this machine's ceiling and padded baselines."""
     console, progress = Console(), Progress(Console(stderr=True))
     opened = open_bundles(bundles)
+    for target in filter(None, (json, plot)):
+        if not target.resolve().parent.is_dir():
+            raise BenchError(f"{target.parent}: no such directory; make it, for the figures take minutes")
     # ONNX Runtime takes a while to load: not for --help.
     from bertbench.graph.measure import measure_graph
     from bertbench.graph.report import Settings
@@ -69,13 +72,12 @@ def _show(report: Report, console: Console, json: Path | None, plot: Path | None
 
     findings = find(report)
     console.print(f"{report.started}  {report.machine}", highlight=False)
+    console.print(f"other processes took {report.others:.1%} of the cores", highlight=False)
     for table in report_tables(report, findings):
         console.print()
         console.print(table)
-    notes = list(report.notes)
-    if report.others > DISTURBED:
-        notes.append(f"other processes took {report.others:.0%} of the cores meanwhile: the figures are too low")
-    for note in notes:
+    disturbed = ["other processes took so much of the cores that the figures are too low"]
+    for note in (*report.notes, *(disturbed if report.others > DISTURBED else ())):
         console.print(f"[bold red]{note}[/]")
     if json:
         json.write_text(report_json(report, findings), encoding="utf-8")
