@@ -112,9 +112,9 @@ def test_nothing_knows_the_benchmarks(package: str) -> None:
 
 
 def test_the_graph_is_measured_as_it_is_served() -> None:
-    """bertbench.graph imports of bertserve the bundle, the engine and the count of cores, and nothing above them."""
-    found = {n for m, path in sources("bertbench").items() if room(m) == "graph" for n in imports(path)}
-    assert {room(name) for name in found if name.startswith("bertserve.")} <= {"bundle", "engine", "cores"}
+    """bertbench.graph imports of bertserve the bundle, the engine and the policy of batching, and nothing above."""
+    used = {n for m, path in sources("bertbench").items() if room(m) == "graph" for n in imports(path)}
+    assert {room(name) for name in used if name.startswith("bertserve.")} <= {"bundle", "engine", "batching"}
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:

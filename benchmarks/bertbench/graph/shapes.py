@@ -12,7 +12,7 @@ SEED = 20
 # Log-normal, as lengths of sentences are: mean exp(μ + σ²/2). With special tokens.
 SENTENCE_MEAN, SENTENCE_SIGMA, SENTENCE_COUNT = 30.0, 0.5, 40
 # From a word to a page.
-WIDE_MEAN, WIDE_SIGMA, WIDE_COUNT, WIDE_LIMIT = 120.0, 1.0, 16, 512
+WIDE_MEAN, WIDE_SIGMA, WIDE_COUNT, WIDE_LIMIT = 128.0, 1.1, 16, 512
 SHORTEST = 4
 
 
