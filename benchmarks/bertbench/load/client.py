@@ -1,4 +1,4 @@
-"""One client process: sends its part of a run over one connection, on time, and records what became of every call.
+"""One client process: sends its part of a run, on time, and records what became of every call.
 
 grpc.aio costs no more of the processor than grpc's own threads, and one thread sends, cancels and receives without a
 lock. Nothing but the sending is done while calls are under way: requests were serialized before, garbage is collected
@@ -12,6 +12,7 @@ import gc
 import math
 import sys
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing.connection import Connection
@@ -32,6 +33,8 @@ CHANNEL_OPTIONS = [
     ("grpc.enable_retries", 0),
     ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
     ("grpc.max_receive_message_length", -1),
+    # Channels of one target would otherwise share a connection.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
 ]
 
@@ -80,16 +83,22 @@ class _Client:
     sent: int = 0
     answered: int = 0
     rows: list[tuple[float, float, float, int, str, int, int]] = field(default_factory=list)
-    methods: dict[str, Any] = field(default_factory=dict)
+    methods: list[dict[str, Any]] = field(default_factory=list)
 
     async def live(self) -> None:
-        async with grpc.aio.insecure_channel(self.part.target, options=CHANNEL_OPTIONS) as channel:
+        async with AsyncExitStack() as stack:
+            channels = [
+                await stack.enter_async_context(grpc.aio.insecure_channel(self.part.target, options=CHANNEL_OPTIONS))
+                for _ in range(self.part.connections)
+            ]
+            ready = asyncio.gather(*(channel.channel_ready() for channel in channels))
             try:
-                await asyncio.wait_for(channel.channel_ready(), self.part.timeout_seconds)
+                await asyncio.wait_for(ready, self.part.timeout_seconds)
             except TimeoutError:
                 self.driver.send(Unreachable())
                 return
-            self.methods = {path: channel.unary_unary(path) for path in {r.path for r in self.part.requests}}
+            paths = {request.path for request in self.part.requests}
+            self.methods = [{path: channel.unary_unary(path) for path in paths} for channel in channels]
             self.driver.send(Connected())
             self.start = await asyncio.to_thread(self.driver.recv)
             await self._run()
@@ -132,7 +141,8 @@ class _Client:
         request = self.part.requests[place]
         sent = time.monotonic()
         self.sent += 1
-        call = self.methods[request.path](request.message, timeout=self.part.timeout_seconds)
+        method = self.methods[number % len(self.methods)][request.path]
+        call = method(request.message, timeout=self.part.timeout_seconds)
         cancel_after = self.part.cancel_after[place]
         if not math.isnan(cancel_after):
             asyncio.get_running_loop().call_later(cancel_after, call.cancel)

@@ -39,6 +39,7 @@ def load(
     cancel: options.Cancel = 0.0,
     cancel_within: options.CancelWithin = 0.1,
     processes: options.Processes = 1,
+    connections: options.Connections = 1,
     seed: options.Seed = 0,
     metrics: options.MetricsPage = None,
     json_file: options.JsonFile = None,
@@ -51,7 +52,8 @@ def load(
     requests = prepare(read_texts(texts), read_mix(mix), read_sizes(sizes), rng, model=model)
     plan = Plan(
         target=target, loop=ClosedLoop(callers=callers or DEFAULT_CALLERS), seconds=seconds, warmup_seconds=warmup,
-        timeout_seconds=timeout, cancelled=cancel, cancel_within_seconds=cancel_within, processes=processes, seed=seed,
+        timeout_seconds=timeout, cancelled=cancel, cancel_within_seconds=cancel_within, processes=processes,
+        connections=connections, seed=seed,
     )  # fmt: skip
     generator = Generator(requests=requests, metrics=metrics, console=Console(stderr=True))
     if find_p99 is not None:

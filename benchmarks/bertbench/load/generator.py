@@ -13,7 +13,7 @@ from rich.progress import Progress as Bars
 from bertbench.errors import BenchError
 from bertbench.load.arrivals import Arrivals
 from bertbench.load.client import Progress
-from bertbench.load.driver import carry_out
+from bertbench.load.driver import Run, carry_out
 from bertbench.load.plan import ClosedLoop, OpenLoop, Plan
 from bertbench.load.requests import PreparedRequest
 from bertbench.load.search import Search, Trial, highest_met, next_rate
@@ -37,9 +37,13 @@ class Generator:
     console: Console
 
     def run(self, plan: Plan) -> Summary:
-        """One run. Raises BenchError."""
+        """One run in figures. Raises BenchError."""
+        return summarize(self.carry_out(plan))
+
+    def carry_out(self, plan: Plan) -> Run:
+        """One run, call by call. Raises BenchError."""
         with _shown(self.console, plan) as watch:
-            return summarize(carry_out(plan, self.requests, metrics=self.metrics, watch=watch))
+            return carry_out(plan, self.requests, metrics=self.metrics, watch=watch)
 
     def run_each(self, plan: Plan, loops: Sequence[OpenLoop | ClosedLoop]) -> Found:
         """One run for each loop, in turn."""

@@ -34,6 +34,7 @@ Timeout = Annotated[float, typer.Option(min=0.001, help="Deadline of a call in s
 Cancel = Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the calls that are cancelled at random.")]
 CancelWithin = Annotated[float, typer.Option(min=0.0, help="Seconds after sending within which they are.")]
 Processes = Annotated[int, typer.Option(min=1, max=64, help="Client processes.")]
+Connections = Annotated[int, typer.Option(min=1, max=1024, help="Connections of each client process.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of arrivals, mix, sizes and cancellations.")]
 MetricsPage = Annotated[
     str | None,

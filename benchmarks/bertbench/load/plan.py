@@ -32,7 +32,8 @@ class Plan:
 
     seconds: how long calls count, after warmup_seconds of the same load. timeout_seconds: deadline of every call, and
     of the first connection.
-    cancelled: share of calls that are cancelled at a random moment of their first cancel_within_seconds.
+    cancelled: share of calls that are cancelled at a random moment of their first cancel_within_seconds. connections:
+    of each process; servers bound the calls that one may have open, and the rest would wait on this side.
     """
 
     target: str
@@ -43,6 +44,7 @@ class Plan:
     cancelled: float = 0.0
     cancel_within_seconds: float = 0.1
     processes: int = 1
+    connections: int = 1
     seed: int = 0
 
 
@@ -57,6 +59,7 @@ class ClientPart:
     cancel_after: Seconds
     moments: Seconds | None
     callers: int
+    connections: int
     seconds: float
     warmup_seconds: float
     timeout_seconds: float
@@ -77,6 +80,7 @@ def deal(plan: Plan, requests: tuple[PreparedRequest, ...]) -> list[ClientPart]:
                 cancel_after=cancel_after[turn],
                 moments=None if moments is None else moments[turn],
                 callers=_share_of_callers(plan, process),
+                connections=plan.connections,
                 seconds=plan.seconds,
                 warmup_seconds=plan.warmup_seconds,
                 timeout_seconds=plan.timeout_seconds,

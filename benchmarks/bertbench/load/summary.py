@@ -41,11 +41,13 @@ class KindSummary:
 class ServerSummary:
     """By the server's own metrics, over the run. cpu_cores: processor time ÷ time. rss_bytes: at the end.
 
-    engine_tokens_per_second: tokens that the engine ran, answered or not.
+    busy_lanes: lanes that were running a batch, on average. engine_tokens_per_second: tokens that the engine ran,
+    answered or not.
     """
 
     cpu_cores: float
     rss_bytes: float
+    busy_lanes: float
     engine_tokens_per_second: float
 
 
@@ -138,6 +140,7 @@ def _compare(before: Sample, after: Sample, seconds: float) -> ServerSummary:
     return ServerSummary(
         cpu_cores=gained("process_cpu_seconds_total"),
         rss_bytes=after.sum("process_resident_memory_bytes"),
+        busy_lanes=gained("bertserve_engine_busy_seconds_total"),
         engine_tokens_per_second=gained("bertserve_tokens_total"),
     )
 

@@ -38,8 +38,8 @@ def summary_table(title: str, summary: Summary) -> Table:
     if summary.server is not None:
         table.add_row(
             "server",
-            f"{summary.server.cpu_cores:.2f} cores, {summary.server.rss_bytes / 1e6:,.0f} MB, "
-            f"engine ran {summary.server.engine_tokens_per_second:,.0f} tokens/s",
+            f"{summary.server.cpu_cores:.2f} cores, {summary.server.rss_bytes / 1e6:,.0f} MB; "
+            f"{summary.server.busy_lanes:.2f} lanes busy, {summary.server.engine_tokens_per_second:,.0f} tokens/s run",
         )
     return table
 
