@@ -16,7 +16,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing.connection import Connection
-from typing import Any
 
 import grpc
 import numpy as np
@@ -25,18 +24,9 @@ from bertbench.load.plan import ClientPart
 from bertbench.load.records import Records
 from bertbench.load.requests import PreparedRequest
 from bertbench.load.tasks import TASKS
+from bertbench.load.transports import Transport, connect
 
 PROGRESS_SECONDS = 0.25
-
-CHANNEL_OPTIONS = [
-    # A load generator reports refusals; it does not try again.
-    ("grpc.enable_retries", 0),
-    ("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'),
-    ("grpc.max_receive_message_length", -1),
-    # Channels of one target would otherwise share a connection.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.enable_http_proxy", 0),
-]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,22 +73,18 @@ class _Client:
     sent: int = 0
     answered: int = 0
     rows: list[tuple[float, float, float, int, str, int, int]] = field(default_factory=list)
-    methods: list[dict[str, Any]] = field(default_factory=list)
+    transport: Transport = field(init=False)
 
     async def live(self) -> None:
+        part = self.part
+        paths = {request.path for request in part.requests}
         async with AsyncExitStack() as stack:
-            channels = [
-                await stack.enter_async_context(grpc.aio.insecure_channel(self.part.target, options=CHANNEL_OPTIONS))
-                for _ in range(self.part.connections)
-            ]
-            ready = asyncio.gather(*(channel.channel_ready() for channel in channels))
             try:
-                await asyncio.wait_for(ready, self.part.timeout_seconds)
+                async with asyncio.timeout(part.timeout_seconds):
+                    self.transport = await stack.enter_async_context(connect(part.target, paths, part.connections))
             except TimeoutError:
                 self.driver.send(Unreachable())
                 return
-            paths = {request.path for request in self.part.requests}
-            self.methods = [{path: channel.unary_unary(path) for path in paths} for channel in channels]
             self.driver.send(Connected())
             self.start = await asyncio.to_thread(self.driver.recv)
             await self._run()
@@ -141,22 +127,17 @@ class _Client:
         request = self.part.requests[place]
         sent = time.monotonic()
         self.sent += 1
-        method = self.methods[number % len(self.methods)][request.path]
-        call = method(request.message, timeout=self.part.timeout_seconds)
         cancel_after = self.part.cancel_after[place]
-        if not math.isnan(cancel_after):
-            asyncio.get_running_loop().call_later(cancel_after, call.cancel)
         tokens = 0
         try:
-            answer = await call
+            async with asyncio.timeout(None if math.isnan(cancel_after) else cancel_after):
+                status, answer = await self.transport.call(request, self.part.timeout_seconds)
             ended = time.monotonic()
-            status, tokens = grpc.StatusCode.OK, _count_tokens(request, answer)
-            self.answered += 1
-        except grpc.aio.AioRpcError as error:
-            ended, status = time.monotonic(), error.code()
-        except asyncio.CancelledError:
-            # What a call raises that was cancelled on this side.
+        except TimeoutError:
             ended, status = time.monotonic(), grpc.StatusCode.CANCELLED
+        if status is grpc.StatusCode.OK:
+            tokens = _count_tokens(request, answer)
+            self.answered += 1
         moments = due - self.start, sent - self.start, ended - self.start
         self.rows.append((*moments, status.value[0], request.kind, request.texts, tokens))
 
@@ -181,6 +162,8 @@ async def _sleep_until(moment: float) -> None:
 
 
 def _count_tokens(request: PreparedRequest, answer: bytes) -> int:
+    if request.tokens is not None:
+        return request.tokens
     task = TASKS[request.task]
     return task.count_tokens(task.answer.FromString(answer))
 

@@ -18,13 +18,14 @@ POOL_SIZE = 2048
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedRequest:
     """task: key of TASKS. kind: under which name it is counted. path: of the method, as HTTP/2 has it. message:
-    serialized. texts: how many it holds."""
+    serialized. texts: how many it holds. tokens: of its texts, where they are known beforehand; else answers tell."""
 
     task: str
     kind: str
     path: str
     message: bytes
     texts: int
+    tokens: int | None = None
 
 
 def prepare(

@@ -131,7 +131,7 @@ def measure_saturation(
     seconds: float,
     rounds: int,
 ) -> Saturation:
-    """The engine alone and the server under a closed loop of single texts, in turn; the engine alone again at the end."""
+    """The engine alone and the server under a closed loop of single texts, in turn, and the engine once more."""
     texts = workload.texts_of_mean(MEAN_TOKENS, TEXTS)
     engine = Engine(workload.bundle, arrangement.threads)
     batches = fill_batches(workload.items(texts), batch_tokens)
@@ -164,29 +164,25 @@ def serve_saturated(
 
 
 def saturation_table(found: Sequence[Saturation]) -> Table:
-    """A line for each arrangement."""
-    table = Table(
-        title=f"Saturated by {CALLERS} callers of single texts, {MEAN_TOKENS} tokens on average", title_justify="left"
-    )
-    for column in (
-        "lanes × threads", "engine alone", "server", "ratio", "corrected", "lanes busy", "speed while busy",
-        "server CPU", "generator CPU", "p50", "p99",
-    ):  # fmt: skip
-        table.add_column(column, justify="right")
+    """A column for each arrangement."""
+    title = f"Saturated by {CALLERS} callers of single texts, {MEAN_TOKENS} tokens on average"
+    table = Table(title=title, title_justify="left")
+    table.add_column("lanes × threads")
     for one in found:
-        table.add_row(
-            str(one.arrangement),
-            f"{one.offline:,.0f} tokens/s",
-            f"{one.served:,.0f} tokens/s",
-            f"{one.ratio:.3f}",
-            f"{one.corrected_ratio:.3f}",
-            f"{one.busy:.1%}",
-            f"{one.speed_while_busy:.3f}",
-            f"{one.server_cpu_cores:.2f} cores",
-            f"{one.generator_cpu_cores:.2f} cores",
-            seconds_text(one.p50),
-            seconds_text(one.p99),
-        )
+        table.add_column(str(one.arrangement), justify="right")
+    for name, show in (
+        ("engine alone", lambda one: f"{one.offline:,.0f} tokens/s"),
+        ("server", lambda one: f"{one.served:,.0f} tokens/s"),
+        ("server ÷ engine", lambda one: f"{one.ratio:.3f}"),
+        ("… on the cores that the generator left", lambda one: f"{one.corrected_ratio:.3f}"),
+        ("time that lanes ran batches", lambda one: f"{one.busy:.1%}"),
+        ("their speed meanwhile ÷ alone", lambda one: f"{one.speed_while_busy:.3f}"),
+        ("server's CPU", lambda one: f"{one.server_cpu_cores:.2f} of {one.cores} cores"),
+        ("generator's CPU", lambda one: f"{one.generator_cpu_cores:.2f} of {one.cores} cores"),
+        ("p50", lambda one: seconds_text(one.p50)),
+        ("p99", lambda one: seconds_text(one.p99)),
+    ):
+        table.add_row(name, *map(show, found))
     return table
 
 

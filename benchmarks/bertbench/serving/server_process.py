@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from bertbench.errors import BenchError
 from bertbench.load.scrape import Sample, read_metrics
@@ -65,29 +66,45 @@ def serving(bundle: Path, *flags: str) -> Iterator[ServerProcess]:
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
-    """Any server that says READY on stdout; terminated at the end of the block. environment: beside our own."""
+def started(command: Sequence[str]) -> Iterator[ServerProcess]:
+    """Any server that says READY on stdout. Raises BenchError, with its last words, if it does not."""
     began = time.monotonic()
+    with launched(command, {}) as launch:
+        ready = next((found for line in launch.process.stdout or () if (found := READY.fullmatch(line))), None)
+        if ready is None:
+            raise launch.failure()
+        seconds = time.monotonic() - began
+        yield ServerProcess(process_id=launch.process.pid, target=ready[1], metrics=ready[2], ready_seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A process whose stdout can be read, and whose stderr goes to a file."""
+
+    command: Sequence[str]
+    process: subprocess.Popen[str]
+    log: IO[bytes]
+
+    def failure(self) -> BenchError:
+        """That it did not start, and its last words."""
+        self.log.seek(0)
+        last_words = self.log.read().decode(errors="replace").strip().splitlines()[-1:]
+        return BenchError(f"{' '.join(self.command[:4])} … did not start: {''.join(last_words)}")
+
+
+@contextlib.contextmanager
+def launched(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[Launch]:
+    """A process with these variables beside our own; terminated at the end of the block."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 (ours)
-            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **(environment or {})}
+            command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **environment}
         )
         try:
-            ready = next((found for line in process.stdout or () if (found := READY.fullmatch(line))), None)
-            seconds = time.monotonic() - began
-            if ready is None:
-                log.seek(0)
-                last_words = log.read().decode(errors="replace").strip().splitlines()[-1:]
-                raise BenchError(f"the server {' '.join(command[1:4])} did not start: {''.join(last_words)}")
-            yield ServerProcess(process_id=process.pid, target=ready[1], metrics=ready[2], ready_seconds=seconds)
+            yield Launch(command, process, log)
         finally:
-            _stop(process)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    try:
-        process.communicate(timeout=STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+            process.terminate()
+            try:
+                process.communicate(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
