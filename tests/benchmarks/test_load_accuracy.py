@@ -62,12 +62,13 @@ def test_a_stall_counts_for_every_call_that_was_due_in_it() -> None:
     latency = done.records.latency
     assert latency.max() >= 0.6
     # Of the 30 calls due during the stall, those of its first half waited for more than half of it.
-    assert np.count_nonzero(latency >= 0.3) >= 15
+    waited = np.count_nonzero(latency >= 0.3)
+    assert waited >= 15
     assert summarize(done).latency.p90 >= 0.3
 
     stall = DelayedServer(delay=0.001, stalled=30, stall=0.6)
     closed = run(stall, {"loop": ClosedLoop(callers=1), "seconds": 2.0}, workers=1)
-    assert np.count_nonzero(closed.records.latency >= 0.3) < 5
+    assert np.count_nonzero(closed.records.latency >= 0.3) < waited / 2
 
 
 def test_queueing_is_seen_in_full() -> None:
@@ -103,12 +104,12 @@ def test_callers_of_a_closed_loop_wait_for_their_answers() -> None:
 def test_cancelled_calls_are_those_that_were_drawn() -> None:
     """A cancelled call ends when it was to be cancelled, not when the server would have answered."""
     plan = {"loop": constant(64), "seconds": 0.8, "cancelled": 0.5, "cancel_within_seconds": 0.05}
-    done = run(DelayedServer(delay=0.4), plan, workers=64)
+    done = run(DelayedServer(delay=1.0), plan, workers=64)
     (part,) = deal(Plan(target="", warmup_seconds=0.2, **plan), requests())  # type: ignore[arg-type]
     drawn = np.count_nonzero(~np.isnan(part.cancel_after))
     assert 0 < drawn < 64
     assert np.count_nonzero(done.records.status == CANCELLED) == drawn
-    assert np.median(done.records.latency[done.records.status == CANCELLED]) < 0.4
+    assert np.median(done.records.latency[done.records.status == CANCELLED]) < 1.0
 
 
 def test_a_call_has_its_deadline() -> None:
@@ -135,6 +136,6 @@ def test_a_target_without_a_server_is_said() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{unused.getsockname()[1]}"
-        plan = Plan(target=target, loop=ClosedLoop(callers=1), seconds=0.1, timeout_seconds=0.5)
+        plan = Plan(target=target, loop=ClosedLoop(callers=1), seconds=0.1)
         with pytest.raises(BenchError, match=f"no server at {target}"):
             carry_out(plan, requests())

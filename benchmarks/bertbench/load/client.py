@@ -26,6 +26,7 @@ from bertbench.load.requests import PreparedRequest
 from bertbench.load.tasks import TASKS
 from bertbench.load.transports import Transport, connect
 
+CONNECT_SECONDS = 10.0
 PROGRESS_SECONDS = 0.25
 
 
@@ -80,7 +81,7 @@ class _Client:
         paths = {request.path for request in part.requests}
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(part.timeout_seconds):
+                async with asyncio.timeout(CONNECT_SECONDS):
                     self.transport = await stack.enter_async_context(connect(part.target, paths, part.connections))
             except TimeoutError:
                 self.driver.send(Unreachable())

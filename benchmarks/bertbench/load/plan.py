@@ -30,8 +30,7 @@ class ClosedLoop:
 class Plan:
     """A run against a target, HOST:PORT or any gRPC name.
 
-    seconds: how long calls count, after warmup_seconds of the same load. timeout_seconds: deadline of every call, and
-    of the first connection.
+    seconds: how long calls count, after warmup_seconds of the same load. timeout_seconds: deadline of every call.
     cancelled: share of calls that are cancelled at a random moment of their first cancel_within_seconds. connections:
     of each process; servers bound the calls that one may have open, and the rest would wait on this side.
     """
