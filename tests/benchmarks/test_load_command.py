@@ -67,13 +67,13 @@ def test_a_bound_that_the_generator_itself_cannot_keep_is_refused(server: Runnin
 
 
 def test_the_highest_rate_that_meets_a_p99_is_found() -> None:
-    """A server that takes 50 ms for one call at a time can answer twenty a second, and little more for two seconds."""
+    """A server that takes 50 ms for one call at a time can answer twenty a second, and twice that for one second."""
     with delayed_server(DelayedServer(delay=0.05), workers=1) as servicer:
-        done = bertbench(servicer.target, "--find-p99", "1", "--rate", "8", "--arrivals", "constant", "--seconds", "2")
+        done = bertbench(servicer.target, "--find-p99", "1", "--rate", "8", "--arrivals", "constant", "--seconds", "1")
     assert done.returncode == 0, done.stderr
     found = re.search(r"highest rate with p99 of all calls ≤ 1.00 s: ([\d.]+) calls/s", done.stdout)
     assert found, done.stdout
-    assert 2 <= float(found[1]) <= 32
+    assert 2 <= float(found[1]) <= 45
 
 
 @pytest.mark.parametrize(

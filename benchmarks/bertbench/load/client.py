@@ -12,7 +12,7 @@ import gc
 import math
 import sys
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing.connection import Connection
@@ -63,7 +63,9 @@ def main() -> None:
     Its one argument is the number of an open file that leads to the driver.
     """
     driver = Connection(int(sys.argv[1]))
-    asyncio.run(_Client(driver.recv(), driver).live())
+    # Where the driver is gone, nobody waits for the rest.
+    with suppress(EOFError, BrokenPipeError):
+        asyncio.run(_Client(driver.recv(), driver).live())
 
 
 @dataclass(slots=True)
