@@ -128,11 +128,12 @@ def _closing_table(result: ExportResult, output: Path) -> Table:
     attention = sum(count for name, count in result.operators.optimized.items() if name.endswith("Attention"))
     nodes = sum(result.operators.optimized.values())
     table.add_row("operators", f"{nodes} as the session runs it, {attention} fused attention")
-    for gate in verdict.gates:
-        table.add_row(gate.figure.replace("_", " "), f"{verdict.figures[gate.figure]:.3g} ({gate})")
+    gates = {gate.figure: gate for gate in verdict.gates}
     for name, value in verdict.figures.items():
-        if name.endswith("_agreement"):
-            table.add_row(name.replace("_", " "), f"{value:.2%}")
+        if name in gates or name.endswith("_agreement"):
+            table.add_row(name.replace("_", " "), f"{value:.6g}" + (f" ({gates[name]})" if name in gates else ""))
+    for failure in verdict.failures:
+        table.add_row("accuracy loss", failure)
     for note in result.notes:
         table.add_row("note", note)
     return table

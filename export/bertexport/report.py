@@ -102,6 +102,8 @@ def _as_json(report: Report) -> dict[str, Any]:
         "model": report.manifest.model.model_dump(mode="json"),
         "figures": report.verdict.figures,
         "gates": [{**asdict(gate), "value": report.verdict.figures[gate.figure]} for gate in report.verdict.gates],
+        "accuracy_loss": list(report.verdict.failures),
+        "layers": [asdict(layer) for layer in report.verdict.layers],
         "bands": [asdict(band) for band in report.verdict.bands],
         "operators": asdict(report.operators),
         "file_bytes": {name: record.size for name, record in report.files.items()},
@@ -119,6 +121,8 @@ def _as_markdown(report: Report) -> Iterator[str]:
     yield f"up to {model.max_tokens} tokens; heads: {', '.join(head.value for head in model.heads)}."
     yield ""
     yield f"Bundle id `{report.manifest.bundle_id}`."
+    for failure in verdict.failures:
+        yield f"\n> **Less accurate than it should be**, as --allow-accuracy-loss lets it: {failure}."
     for note in report.notes:
         yield f"\n> {note}"
     yield "\n## Accuracy\n"
@@ -126,6 +130,16 @@ def _as_markdown(report: Report) -> Iterator[str]:
     gates = {gate.figure: gate for gate in verdict.gates}
     yield from _table(
         ("figure", "value", "gate"), ((n, f"{v:.6g}", str(gates.get(n, ""))) for n, v in verdict.figures.items())
+    )
+    yield "\n## By layer\n"
+    yield "Cosines between hidden states and PyTorch's, 0 the embedding layer; pooled: of their means over tokens.\n"
+    columns = ("layer", "token, lowest", "token, first percentile", "pooled, mean", "pooled, lowest")
+    yield from _table(
+        columns,
+        (
+            (f.layer, *map(_cosine, (f.token_cosine_min, f.token_cosine_p1, f.pooled_cosine_mean, f.pooled_cosine_min)))
+            for f in verdict.layers
+        ),
     )
     yield "\n## By length\n"
     columns = ("output", "tokens, up to", "inputs", "largest difference", "relative", "lowest token cosine")

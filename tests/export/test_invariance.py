@@ -58,13 +58,14 @@ def test_neighbours_never_change_a_result(
     assert_same(full_engine, item, before, after)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES.keys())
 def test_neighbours_never_change_a_result_whatever_the_widths(
-    config: dict[str, Any], tmp_path: Path, export: Export
+    config: dict[str, Any], precision: str, tmp_path: Path, export: Export
 ) -> None:
     """The same for widths that divide nothing, for every activation, with one thread and with two."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint", ALL_HEADS, **{"num_hidden_layers": 2, **config})
-    bundle = export(checkpoint)
+    bundle = export(checkpoint, precision=precision, allow_accuracy_loss=precision == "int8")
     rng = np.random.default_rng(7)
     layers = tuple(range(bundle.model.layer_count + 1))
     for engine in (Engine(bundle, threads=1), Engine(bundle, threads=2)):
