@@ -26,10 +26,11 @@ STEPS = (
     "Find the checkpoint",
     "Read weights and settings",
     "Read the tokenizer",
+    "Load the checkpoint in PyTorch",
+    "Run it in PyTorch",
     "Write the graph",
     "Load the graph as the server does",
-    "Load the checkpoint in PyTorch",
-    "Verify against PyTorch",
+    "Compare with PyTorch",
     "Write golden outputs and report",
     "Check the bundle as the server does",
 )

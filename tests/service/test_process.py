@@ -277,6 +277,7 @@ def test_log_holds_lanes_and_bundle_ids(server: RunningServer) -> None:
         "pretraining",
         "classifier",
         "plain",
+        "tagger",
     }
 
 
