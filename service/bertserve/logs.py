@@ -49,3 +49,8 @@ def log_failure(message: str, error: BaseException) -> None:
 def log(message: str, **fields: object) -> None:
     """A fact of the server's life, at level info."""
     LOGGER.info(message, extra={"fields": fields})
+
+
+def log_error(message: str, **fields: object) -> None:
+    """A fact that an operator has to look at."""
+    LOGGER.error(message, extra={"fields": fields})

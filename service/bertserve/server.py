@@ -25,6 +25,7 @@ from bertserve.models import Models, ServedModel
 from bertserve.probes import Probes
 from bertserve.servicer.service import BertServicer
 from bertserve.settings import Settings, named_bundles
+from bertserve.supervision.supervisor import Supervisor
 from bertserve.tasks.analysis import Analyzer
 from bertserve.tasks.prepare import Limits
 
@@ -33,6 +34,9 @@ HEALTH_NAMES = ("", BERT_SERVICE)
 # Before the port closes: how long nobody may have called, and how long to wait for that at most.
 QUIET_SECONDS = 0.1
 QUIET_TIMEOUT_SECONDS = 2.0
+
+# Of a lost engine's callers, to receive their status.
+ABANDON_SECONDS = 2.0
 
 
 class ServerError(Exception):
@@ -52,9 +56,10 @@ class Server:
 
     def __init__(
         self, settings: Settings, grpc_server: grpc.aio.Server, health_servicer: health.aio.HealthServicer,
-        open_calls: OpenCalls, addresses: Addresses,
+        open_calls: OpenCalls, supervisor: Supervisor, addresses: Addresses,
     ) -> None:  # fmt: skip
         self.addresses = addresses
+        self.engine_lost = supervisor.has_given_up
         self._settings = settings
         self._grpc_server = grpc_server
         self._health = health_servicer
@@ -70,6 +75,10 @@ class Server:
             log("grace is over", open_calls=self._open_calls.count)
         await self._open_calls.wait_for_quiet(QUIET_SECONDS, QUIET_TIMEOUT_SECONDS)
         await self._grpc_server.stop(grace=0)
+
+    async def abandon(self) -> None:
+        """Send what the callers of a lost engine are told, and no more."""
+        await self._open_calls.wait_for_none(ABANDON_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -89,22 +98,26 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
     health_servicer = health.aio.HealthServicer()
+    supervisor = Supervisor(
+        lanes, batcher, [model.engine for model in served], settings.stall_seconds, metrics,
+        on_ready=lambda is_ready: _set_health(health_servicer, is_ready),
+    )  # fmt: skip
     grpc_server = _make_grpc_server(settings, open_calls, metrics)
     pb_grpc.add_BertServiceServicer_to_server(BertServicer(Models(served), analyzer, metrics), grpc_server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
     reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
     port = _bind(grpc_server, settings)
-    probes = _open_probes(settings, metrics, lanes, open_calls)
+    probes = _open_probes(settings, metrics, supervisor, open_calls)
     addresses = Addresses(
         grpc=join_address(settings.host, port),
         metrics=join_address(settings.metrics_host or settings.host, probes.port),
     )
     try:
-        for name in HEALTH_NAMES:
-            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await _set_health(health_servicer, is_ready=True)
         await grpc_server.start()
-        yield Server(settings, grpc_server, health_servicer, open_calls, addresses)
+        yield Server(settings, grpc_server, health_servicer, open_calls, supervisor, addresses)
     finally:
+        supervisor.stop()
         await grpc_server.stop(grace=0)
         probes.stop()
         analyzer.stop()
@@ -114,6 +127,12 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
 def join_address(host: str, port: int) -> str:
     """HOST:PORT, with the brackets that an IPv6 address needs."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in HEALTH_NAMES:
+        await health_servicer.set(name, status)
 
 
 def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], metrics: Metrics) -> Batcher:
@@ -167,15 +186,15 @@ def _bind(grpc_server: grpc.aio.Server, settings: Settings) -> int:
     return port
 
 
-def _open_probes(settings: Settings, metrics: Metrics, lanes: Lanes, open_calls: OpenCalls) -> Probes:
+def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, open_calls: OpenCalls) -> Probes:
     host = settings.metrics_host or settings.host
     try:
         return Probes(
             host,
             settings.metrics_port,
             metrics.registry,
-            is_alive=lambda: True,
-            is_ready=lambda: lanes.are_alive and not open_calls.is_draining,
+            is_alive=lambda: supervisor.is_alive,
+            is_ready=lambda: supervisor.is_ready and not open_calls.is_draining,
         )
     except OSError as error:
         address = join_address(host, settings.metrics_port)

@@ -20,7 +20,7 @@ LAYERS = (
     ("__main__",),
     ("server",),
     ("interceptors", "servicer", "probes"),
-    ("tasks", "loading"),
+    ("tasks", "loading", "supervision"),
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
@@ -122,9 +122,10 @@ def test_export_uses_of_the_server_what_it_verifies_with() -> None:
     assert used <= {"bundle", "tokenizer", "engine"}
 
 
-def test_policy_has_no_clock_thread_or_loop() -> None:
-    """Batching decisions are pure functions."""
-    known = {name.split(".")[0] for name in imports(SERVER["bertserve.batching.policy"])}
+@pytest.mark.parametrize("module", ["batching.policy", "batching.admission", "supervision.verdict"])
+def test_decisions_have_no_clock_thread_or_loop(module: str) -> None:
+    """They are pure functions."""
+    known = {name.split(".")[0] for name in imports(SERVER[f"bertserve.{module}"])}
     assert known <= {"__future__", "collections", "dataclasses", "enum", "itertools"}
 
 
