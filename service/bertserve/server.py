@@ -70,7 +70,7 @@ class Server:
         log("draining", open_calls=self._open_calls.count)
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_pause)
-        self._open_calls.is_draining = True
+        self._open_calls.draining.set()
         if not await self._open_calls.wait_for_none(self._settings.grace):
             log("grace is over", open_calls=self._open_calls.count)
         await self._open_calls.wait_for_quiet(QUIET_SECONDS, QUIET_TIMEOUT_SECONDS)
@@ -103,7 +103,9 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         on_ready=lambda is_ready: _set_health(health_servicer, is_ready),
     )  # fmt: skip
     grpc_server = _make_grpc_server(settings, open_calls, metrics)
-    pb_grpc.add_BertServiceServicer_to_server(BertServicer(Models(served), analyzer, metrics), grpc_server)
+    pb_grpc.add_BertServiceServicer_to_server(
+        BertServicer(Models(served), analyzer, metrics, open_calls.draining), grpc_server
+    )
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
     reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
     port = _bind(grpc_server, settings)
@@ -158,7 +160,10 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _make_grpc_server(settings: Settings, open_calls: OpenCalls, metrics: Metrics) -> grpc.aio.Server:
-    methods = tuple(method.name for method in pb.DESCRIPTOR.services_by_name["BertService"].methods)
+    methods = {
+        method.name: "bidi_stream" if method.client_streaming else "unary"
+        for method in pb.DESCRIPTOR.services_by_name["BertService"].methods
+    }
     return grpc.aio.server(
         interceptors=[MetricsInterceptor(metrics, {BERT_SERVICE: methods}), StatusInterceptor(open_calls, metrics)],
         options=[
@@ -194,7 +199,7 @@ def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, o
             settings.metrics_port,
             metrics.registry,
             is_alive=lambda: supervisor.is_alive,
-            is_ready=lambda: supervisor.is_ready and not open_calls.is_draining,
+            is_ready=lambda: supervisor.is_ready and not open_calls.draining.is_set(),
         )
     except OSError as error:
         address = join_address(host, settings.metrics_port)

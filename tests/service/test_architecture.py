@@ -20,6 +20,7 @@ LAYERS = (
     ("__main__",),
     ("server",),
     ("interceptors", "servicer", "probes"),
+    ("statuses",),
     ("tasks", "loading", "supervision"),
     ("models",),
     ("tokenizer", "batching"),
@@ -28,7 +29,7 @@ LAYERS = (
 )
 LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "interceptors", "server"}
+TRANSPORT = {"servicer", "interceptors", "statuses", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:
@@ -84,7 +85,7 @@ def test_arrows_point_one_way(module: str) -> None:
 
 
 def test_only_the_edge_knows_the_transport() -> None:
-    """grpc and bertapi are imported by servicer, interceptors and server alone."""
+    """grpc and bertapi are imported by servicer, interceptors, their statuses and server alone."""
     users = {room(m) for m, path in SERVER.items() if {n.split(".")[0] for n in imports(path)} & {"grpc", "bertapi"}}
     assert users == TRANSPORT
 

@@ -77,7 +77,7 @@ def cut_batches(shape: Shape, batch_tokens: int) -> list[tuple[int, ...]]:
     """Lengths batch by batch, as the server would run these texts had they all just arrived."""
     limits = BatchLimits(batch_tokens=batch_tokens, overtaken_seconds=1.0)
     waiting = {
-        number: Waiting(number=number, model="", tokens=length, arrived=0.0, deadline=None)
+        number: Waiting(number=number, request=number, tokens=length, since=0.0, deadline=None)
         for number, length in enumerate(shape.lengths)
     }
     batches = []

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bertserve.batching.batcher import Batcher
@@ -19,6 +19,7 @@ from bertserve.tasks.asks import Ask
 from bertserve.tasks.finish import finish_item
 from bertserve.tasks.prepare import (
     Limits,
+    Prepared,
     check,
     check_inputs,
     check_tokens_size,
@@ -70,20 +71,26 @@ class Analyzer:
     def limits(self) -> Limits:
         return self._limits
 
-    async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None, *, in_stream: bool = False) -> Answer:
-        """Everything that was asked, from one pass per input. deadline: by `time.monotonic`. in_stream: as of
-        `Batcher.run`.
+    async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None) -> Answer:
+        """Everything that was asked, from one pass per input. deadline: by `time.monotonic`.
 
-        Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, or what the engine raised.
+        Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, EngineUnavailable, or what the engine raised.
         """
+        self._batcher.check_room(model.name, deadline)
+        return await self.answer(model, await self.prepare(model, ask, deadline), deadline)
+
+    async def prepare(self, model: ServedModel, ask: Ask, deadline: float | None) -> Prepared:
+        """All that comes before the queue. Raises InvalidInput, MissingHead, DeadlinePassed."""
         started = time.monotonic()
         check(model, ask, self._limits)
-        if not in_stream:
-            self._batcher.check_room(model.name, deadline)
         texts = await self._tokenize(model, ask, deadline)
         prepared = await self.work(_has_many_targets(ask), lambda: prepare(model, ask, texts, self._limits))
-        is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
-        tokenized = time.monotonic()
+        return replace(prepared, seconds=time.monotonic() - started)
+
+    async def answer(
+        self, model: ServedModel, prepared: Prepared, deadline: float | None, *, in_stream: bool = False
+    ) -> Answer:
+        """The queue and what comes after it. in_stream: as of `Batcher.run`, which says too what this raises."""
         finish_seconds: list[float] = []
 
         def finish(index: int, outputs: ItemOutputs) -> Analysis:
@@ -94,12 +101,13 @@ class Analyzer:
 
         completed = await self._batcher.run(model.name, prepared.items, deadline, finish, in_stream=in_stream)
         timings = Timings(
-            tokenize_seconds=tokenized - started,
+            tokenize_seconds=prepared.seconds,
             queue_seconds=completed.queue_seconds,
             infer_seconds=completed.infer_seconds,
             finish_seconds=sum(finish_seconds),
         )
         self._observe(model.name, timings)
+        is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
         return Answer(analyses=completed.results, timings=timings, is_large=is_large)
 
     async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> TokenizeAnswer:
