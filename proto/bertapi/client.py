@@ -17,7 +17,7 @@ import functools
 import inspect
 import time
 from asyncio import sleep
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -25,7 +25,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 
-from bertapi import calls, transport
+from bertapi import calls, streams, transport
 from bertapi.calls import Call, EmbedOptions, FillMaskOptions, TagOptions
 from bertapi.errors import (
     BertError,
@@ -40,6 +40,7 @@ from bertapi.errors import (
     Violation,
     read_error,
 )
+from bertapi.results import StreamedAnalysis
 from bertapi.v1 import bert_service_pb2_grpc
 from bertapi.v1.bert_service_pb2 import TextInput
 
@@ -93,6 +94,19 @@ def _async_method(
     return _signed(send, build)
 
 
+def _documented_by(build: Callable[..., object]) -> Callable[[MethodT], MethodT]:
+    """For methods that are more than a call: the builder's text and parameters, and a result of their own."""
+
+    def sign(method: MethodT) -> MethodT:
+        result = inspect.signature(method).return_annotation
+        functools.update_wrapper(method, build)
+        signed = _signed(method, build)
+        signed.__signature__ = signed.__signature__.replace(return_annotation=result)  # type: ignore[attr-defined]
+        return signed
+
+    return sign
+
+
 def _signed(method: MethodT, build: Callable[..., object]) -> MethodT:
     """Make `help` show the builder's parameters after `self`, and the result in place of the call that gives it."""
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
@@ -142,6 +156,20 @@ class BertClient:
     tokenize = _method(calls.tokenize)
     get_model = _method(calls.get_model)
     list_models = _method(calls.list_models)
+
+    @_documented_by(streams.stream_analyze)
+    def stream_analyze(self, *args: Any, **kwargs: Any) -> Iterator[StreamedAnalysis]:
+        call = streams.stream_analyze(*args, **kwargs)
+        responses = self._stub.StreamAnalyze(
+            call.requests(self._model), timeout=transport.grpc_timeout(call.timeout_seconds), metadata=self._metadata
+        )
+        try:
+            for response in responses:
+                yield streams.read_streamed(response)
+        except grpc.RpcError as error:
+            raise read_error(error) from error
+        finally:
+            responses.cancel()
 
     def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
@@ -222,6 +250,22 @@ class AsyncBertClient:
     tokenize = _async_method(calls.tokenize)
     get_model = _async_method(calls.get_model)
     list_models = _async_method(calls.list_models)
+
+    @_documented_by(streams.stream_analyze)
+    async def stream_analyze(self, *args: Any, **kwargs: Any) -> AsyncIterator[StreamedAnalysis]:
+        call = streams.stream_analyze(*args, **kwargs)
+        responses = self._stub.StreamAnalyze(
+            call.requests_async(self._model),
+            timeout=transport.grpc_timeout(call.timeout_seconds),
+            metadata=self._metadata,
+        )
+        try:
+            async for response in responses:
+                yield streams.read_streamed(response)
+        except grpc.RpcError as error:
+            raise read_error(error) from error
+        finally:
+            responses.cancel()
 
     async def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
