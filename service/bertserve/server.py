@@ -103,11 +103,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         on_ready=lambda is_ready: _set_health(health_servicer, is_ready),
     )  # fmt: skip
     grpc_server = _make_grpc_server(settings, open_calls, metrics)
-    pb_grpc.add_BertServiceServicer_to_server(
-        BertServicer(Models(served), analyzer, metrics, open_calls.draining), grpc_server
-    )
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
-    reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    servicer = BertServicer(Models(served), analyzer, metrics, open_calls.draining)
+    _add_services(grpc_server, servicer, health_servicer)
     port = _bind(grpc_server, settings)
     probes = _open_probes(settings, metrics, supervisor, open_calls)
     addresses = Addresses(
@@ -178,6 +175,14 @@ def _make_grpc_server(settings: Settings, open_calls: OpenCalls, metrics: Metric
             ("grpc.keepalive_permit_without_calls", 1),
         ],
     )
+
+
+def _add_services(
+    grpc_server: grpc.aio.Server, servicer: BertServicer, health_servicer: health.aio.HealthServicer
+) -> None:
+    pb_grpc.add_BertServiceServicer_to_server(servicer, grpc_server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
+    reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
 
 
 def _bind(grpc_server: grpc.aio.Server, settings: Settings) -> int:
