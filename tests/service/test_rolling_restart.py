@@ -34,7 +34,7 @@ def test_rolling_restarts_lose_no_call() -> None:
             def call_on() -> None:
                 while not replaced.is_set() or sum(outcomes.values()) < CALLS:
                     try:
-                        stub.Embed(REQUEST, timeout=30, wait_for_ready=True)
+                        stub.Embed(REQUEST, timeout=30)
                         outcomes["OK"] += 1
                     except grpc.RpcError as error:
                         outcomes[f"{error.code().name}: {error.details()}"] += 1
