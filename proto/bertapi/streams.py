@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import grpc
 
 from bertapi import calls, responses
-from bertapi.calls import EmbedOptions, FillMaskOptions, Text, Truncation
+from bertapi.calls import EmbedOptions, FillMaskOptions, TagOptions, Text, Truncation
 from bertapi.errors import ERRORS, BertError, Violation
 from bertapi.results import StreamedAnalysis
 from bertapi.v1 import bert_service_pb2 as pb
@@ -57,6 +57,7 @@ def stream_analyze(
     fill_mask: FillMaskOptions | bool = False,
     next_sentence: bool = False,
     classify: bool = False,
+    tag_tokens: TagOptions | bool = False,
     truncation: Truncation = "error",
     model: str = "",
     timeout_seconds: float = float("inf"),
@@ -69,6 +70,7 @@ def stream_analyze(
         fill_mask=fill_mask,
         next_sentence=next_sentence,
         classify=classify,
+        tag_tokens=tag_tokens,
         truncation=truncation,
         model=model,
     ).request

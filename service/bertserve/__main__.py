@@ -9,6 +9,8 @@ import signal
 import sys
 from typing import NoReturn
 
+import uvloop
+
 from bertserve.bundle import BundleError
 from bertserve.logs import start_logs
 from bertserve.server import ServerError, open_server
@@ -29,7 +31,9 @@ def main() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, _leave_at_once)
     try:
-        _leave(asyncio.run(_serve(settings)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            status = runner.run(_serve(settings))
+        _leave(status)
     except SettingsError as error:
         _leave(_complain(str(error), code=2))
     except (BundleError, ServerError) as error:

@@ -10,7 +10,7 @@ from bertserve.servicer.responses import write_analyze
 from bertserve.tasks.analysis import Answer
 from bertserve.tasks.answers import Timings
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, TagAsk
-from bertserve.tasks.finish import finish
+from bertserve.tasks.finish import finish_item
 from bertserve.tasks.prepare import Limits, prepare, tokenize_inputs
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from hypothesis import given, settings
@@ -46,7 +46,8 @@ def test_no_answer_is_larger_than_was_foretold(
         truncation=Truncation.END,
     )
     prepared = prepare(model, ask, tokenize_inputs(model, ask, 0, len(given)), LIMITS)
-    analyses = finish(model, prepared, tuple(model.engine.run_items(list(prepared.items))))
+    outputs = model.engine.run_items(list(prepared.items))
+    analyses = tuple(finish_item(model, prepared, index, own) for index, own in enumerate(outputs))
     response = write_analyze(model, Answer(analyses=analyses, timings=Timings(), is_large=False))
     response.ClearField("info")
     assert response.ByteSize() <= prepared.response_bytes

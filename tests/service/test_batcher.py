@@ -3,122 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Iterator
 
-import numpy as np
 import pytest
 from bertserve.batching.admission import Speed
 from bertserve.batching.batcher import Batcher
-from bertserve.batching.policy import BatchLimits
-from bertserve.engine.items import Item, ItemOutputs, Wanted
-from bertserve.engine.lanes import Lanes
-from bertserve.engine.packing import PackedBatch, pack
-from bertserve.engine.session import RunStop
 from bertserve.errors import DeadlinePassed, InvalidInput, Overloaded
 from bertserve.metrics import Metrics
-
-POISON = 99
-BATCH_TOKENS = 32
-QUEUE_TOKENS = 200
-
-
-class ScriptedEngine:
-    """Answers each item with its first id; raises where an item holds POISON; runs only while its gate is open.
-
-    unpackable: an id that cannot be packed. most_items: beyond so many in a batch, the run raises `error`.
-    """
-
-    def __init__(self) -> None:
-        self.unpackable = -1
-        self.most_items = 1000
-        self.error: Exception = MemoryError()
-        self.gate = threading.Event()
-        self.batches: list[list[int]] = []
-        self.entered = threading.Semaphore(0)
-
-    def pack(self, items: list[Item]) -> PackedBatch:
-        if any(self.unpackable in item.input_ids for item in items):
-            raise MemoryError
-        return pack(items, position_offset=0)
-
-    def run(self, batch: PackedBatch, stop: RunStop) -> list[ItemOutputs]:  # noqa: ARG002
-        self.batches.append([int(item.input_ids[0]) for item in batch.items])
-        self.entered.release()
-        assert self.gate.wait(timeout=30)
-        if any(POISON in item.input_ids for item in batch.items):
-            raise RuntimeError("poisoned")
-        if len(batch.items) > self.most_items:
-            raise self.error
-        return [ItemOutputs(pooled=item.input_ids[:1].astype(np.float32)) for item in batch.items]
-
-    def wait_until_entered(self) -> None:
-        assert self.entered.acquire(timeout=30)
-
-
-def item(number: int, tokens: int = 4) -> Item:
-    ids = np.full(tokens, number, dtype=np.int64)
-    return Item(input_ids=ids, token_type_ids=ids * 0, wanted=Wanted(pooler=True))
-
-
-@pytest.fixture
-def engine() -> ScriptedEngine:
-    return ScriptedEngine()
-
-
-@pytest.fixture
-def lanes(engine: ScriptedEngine) -> Iterator[Lanes]:
-    """One lane, so that what runs and what waits is known: one batch runs, one is ready, the rest waits."""
-    lanes = Lanes(1)
-    yield lanes
-    engine.gate.set()
-    lanes.stop()
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics()
-
-
-@pytest.fixture
-async def batcher(engine: ScriptedEngine, lanes: Lanes, metrics: Metrics) -> Batcher:
-    limits = BatchLimits(batch_tokens=BATCH_TOKENS, overtaken_seconds=10)
-    batcher = Batcher(lanes, limits, QUEUE_TOKENS, metrics)
-    batcher.add_model("m", engine, Speed(tokens=1000, seconds=1))  # type: ignore[arg-type]
-    return batcher
-
-
-def read_number(index: int, outputs: ItemOutputs) -> int:  # noqa: ARG001
-    return int(outputs.pooled[0])  # type: ignore[index]
-
-
-def ask(
-    batcher: Batcher, *items: Item, deadline: float | None = None, in_stream: bool = False
-) -> asyncio.Task[list[int]]:
-    """Send a request, and let it reach the queue."""
-
-    async def run() -> list[int]:
-        completed = await batcher.run("m", items, deadline, read_number, in_stream=in_stream)
-        return list(completed.results)
-
-    return asyncio.create_task(run())
-
-
-async def fill_lane(batcher: Batcher, engine: ScriptedEngine) -> list[asyncio.Task[list[int]]]:
-    """Two requests: one runs, one is packed and ready behind it. What comes now waits in the queue."""
-    first = ask(batcher, item(1, BATCH_TOKENS))
-    await asyncio.sleep(0)
-    await asyncio.to_thread(engine.wait_until_entered)
-    second = ask(batcher, item(2, BATCH_TOKENS))
-    await asyncio.sleep(0)
-    return [first, second]
-
-
-def sample(metrics: Metrics, name: str, **labels: str) -> float:
-    value = metrics.registry.get_sample_value(name, {"model": "m", **labels})
-    assert value is not None, name
-    return value
+from scripted_engine import BATCH_TOKENS, POISON, ScriptedEngine, ask, fill_lane, item, sample
 
 
 async def test_outputs_come_in_the_order_of_the_items(batcher: Batcher, engine: ScriptedEngine) -> None:
@@ -151,50 +43,6 @@ async def test_failing_item_fails_alone(batcher: Batcher, engine: ScriptedEngine
     assert isinstance(results[1], RuntimeError)
     assert results[2] == [5]
     assert sample(metrics, "bertserve_engine_failures_total") == 2
-
-
-async def test_cancelled_request_leaves_the_queue_at_once(
-    batcher: Batcher, engine: ScriptedEngine, metrics: Metrics
-) -> None:
-    """What waits of it never runs, and its batch-mates do not notice."""
-    running = await fill_lane(batcher, engine)
-    leaving, staying = ask(batcher, item(3), item(4)), ask(batcher, item(5))
-    await asyncio.sleep(0)
-    assert sample(metrics, "bertserve_queue_items") == 3
-    leaving.cancel()
-    await asyncio.gather(leaving, return_exceptions=True)
-    assert sample(metrics, "bertserve_queue_items") == 1
-    engine.gate.set()
-    assert await staying == [5]
-    await asyncio.gather(*running)
-    assert engine.batches == [[1], [2], [5]]
-    assert sample(metrics, "bertserve_dropped_total", reason="cancelled") == 2
-
-
-async def test_cancelled_request_in_the_ready_batch_does_not_run(batcher: Batcher, engine: ScriptedEngine) -> None:
-    """The lane leaves it out when it takes the batch."""
-    running = await fill_lane(batcher, engine)
-    running[1].cancel()
-    await asyncio.gather(running[1], return_exceptions=True)
-    engine.gate.set()
-    assert await running[0] == [1]
-    assert await ask(batcher, item(7)) == [7]
-    assert engine.batches == [[1], [7]]
-
-
-async def test_deadline_that_passes_in_the_queue_fails_the_request(
-    batcher: Batcher, engine: ScriptedEngine, metrics: Metrics
-) -> None:
-    """Its items are dropped before they cost anything."""
-    running = await fill_lane(batcher, engine)
-    late = ask(batcher, item(3), deadline=time.monotonic() + 0.2)
-    await asyncio.sleep(0.3)
-    engine.gate.set()
-    with pytest.raises(DeadlinePassed):
-        await late
-    await asyncio.gather(*running)
-    assert engine.batches == [[1], [2]]
-    assert sample(metrics, "bertserve_dropped_total", reason="expired") == 1
 
 
 async def test_full_queue_refuses_with_a_time_to_retry(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +74,9 @@ class Line:
         self.items_behind = 0
         self.streams = Share()
         self._window_tokens = window_tokens
-        self._entries: dict[int, Entry] = {}
+        self._entries: OrderedDict[int, Entry] = (
+            OrderedDict()
+        )  # a dict looks for its first entry among all that are gone
         self._numbers = itertools.count()
 
     def __len__(self) -> int:

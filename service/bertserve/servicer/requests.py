@@ -102,13 +102,15 @@ def read_tokenize(request: pb.TokenizeRequest, limits: Limits) -> Ask:
     return Ask(inputs=_texts(request.inputs, limits), truncation=_truncation(request.truncation))
 
 
+ANALYZE_OPTIONS = (r"^(embed|fill_mask|tag_tokens)\b", r"options.\1")
+
 # How a path of the ask is called in each request, first match first; what matches nothing is called the same.
 FIELD_NAMES: dict[type, tuple[tuple[str, str], ...]] = {
     pb.EmbedRequest: ((r"^embed\b", "options"),),
     pb.FillMaskRequest: ((r"^fill_mask\b", "options"),),
     pb.TagTokensRequest: ((r"^tag_tokens\b", "options"),),
-    pb.AnalyzeRequest: ((r"^(embed|fill_mask|tag_tokens)\b", r"options.\1"),),
-    pb.StreamAnalyzeRequest: ((r"^inputs(\[0\])?", "input"), (r"^(embed|fill_mask|tag_tokens)\b", r"options.\1")),
+    pb.AnalyzeRequest: (ANALYZE_OPTIONS,),
+    pb.StreamAnalyzeRequest: ((r"^inputs(\[0\])?", "input"), ANALYZE_OPTIONS),
     pb.ScoreNextSentenceRequest: (
         (r"^inputs\[\d+\]\.text$", "first"),
         (r"^inputs(\[\d+\])\.text_pair$", r"candidates\1"),
