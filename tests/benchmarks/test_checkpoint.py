@@ -37,7 +37,7 @@ def test_the_command_writes_a_checkpoint_that_transformers_loads(tmp_path: Path)
     from transformers import AutoModelForPreTraining, AutoTokenizer
 
     command = [sys.executable, "-m", "bertbench", "checkpoint", tmp_path / "minilm", "--like", "minilm"]
-    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=120)
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, timeout=240)
     model = AutoModelForPreTraining.from_pretrained(tmp_path / "minilm")
     assert (model.config.hidden_size, model.config.num_hidden_layers, model.config.vocab_size) == (384, 6, 30_522)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "minilm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Share of the cores taken by other processes, beyond which a figure is not worth keeping.
 DISTURBED = 0.03
+# Columns where there is no terminal: enough for the widest table.
+FILE_WIDTH = 140
 
 
 def graph(
@@ -30,7 +33,7 @@ def graph(
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this PNG.")] = None,
 ) -> None:
     """Measure tokens/s by batch shape, beside this machine's ceiling and padded baselines."""
-    console, progress = Console(), Progress(Console(stderr=True))
+    console, progress = Console(width=None if sys.stdout.isatty() else FILE_WIDTH), Progress(Console(stderr=True))
     opened = open_bundles(bundles)
     for target in filter(None, (json, plot)):
         if not target.resolve().parent.is_dir():
