@@ -100,8 +100,15 @@ def load_reference(directory: Path, weights: Weights, heads: tuple[Head, ...]) -
 
     Raises ExportError where it refuses the checkpoint, or loads other values.
     """
-    models = {answered: _load(directory, weights, name) for answered, name in choose_classes(weights.family, heads)}
-    held = set().union(*(_normalized_state(model, weights) for model in models.values()))
+    models: dict[tuple[Head, ...], Any] = {}
+    parameters: dict[str, torch.Tensor] = {}
+    held: set[str] = set()
+    for answered, name in choose_classes(weights.family, heads):
+        models[answered] = model = _load(directory, weights, name)
+        held |= set(_normalized_state(model, weights))
+        # What several classes have, and that is the whole encoder, lies in memory once.
+        for tensor, parameter in normalize_names(dict(model.named_parameters()), weights.family).items():
+            parameter.data = parameters.setdefault(tensor, parameter.data)
     if lost := sorted(set(weights.tensors) - held):
         raise ExportError(f"transformers' classes hold no tensor {lost[0]}, which the graph reads; this is a bug")
     return Reference(family=weights.family, models=models, heads=heads)
