@@ -19,7 +19,7 @@ from bertserve.engine.items import Float32s, Item
 from bertexport.architecture import Weights
 from bertexport.checkpoint import normalize_names
 from bertexport.errors import ExportError
-from bertexport.families import Family
+from bertexport.family import Family
 
 # What a class calls the output of its only head, and what one with two calls theirs.
 HEAD_OUTPUTS = {Head.MASKED_LM: "prediction_logits", Head.NEXT_SENTENCE: "seq_relationship_logits"}
