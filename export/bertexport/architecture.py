@@ -17,7 +17,7 @@ from bertserve.engine.items import Float32s
 
 from bertexport.checkpoint import Checkpoint
 from bertexport.errors import ExportError
-from bertexport.families import Family
+from bertexport.family import Family
 
 PROBLEM_TYPES = {
     "single_label_classification": ProblemType.SINGLE_LABEL,

@@ -17,7 +17,7 @@ from bertserve.engine.items import Float32s, Item
 
 from bertexport.architecture import Architecture, Weights
 from bertexport.errors import ExportError
-from bertexport.families import Module
+from bertexport.family import Module
 from bertexport.quantization import (
     LOWEST_OF_ACTIVATION,
     Int8Plan,

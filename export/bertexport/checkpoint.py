@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 from bertserve.engine.items import Float32s
 
 from bertexport.errors import ExportError
-from bertexport.families import Family, find_family
+from bertexport.families import find_family
+from bertexport.family import Family
 from bertexport.weight_files import PickleFile, SafetensorsFile, StoredTensor
 
 # In the order of preference: a pickle is read only where there is nothing else.

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from bertserve.bundle import GRAPH_DATA_NAME
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 # A protobuf file ends at 2 GiB, and a large one is parsed into memory where external data is mapped.
 EXTERNAL_DATA_BYTES = 100_000_000
@@ -44,30 +44,31 @@ class Constants:
 
     def add(self, name: str, array: NDArray[Any] | np.generic) -> None:
         """Raises OSError where it cannot be written."""
-        tensor = numpy_helper.from_array(np.asarray(array, order="C"), name)
-        self._tensors[name] = tensor
-        self._bytes_held += len(tensor.raw_data)
-        if self._is_external:
-            self._move_out([tensor])
-        elif self._bytes_held > self._external_data_bytes:
-            self._is_external = True
-            self._move_out(self.tensors)
+        array = np.asarray(array, order="C")
+        if self._is_external and array.nbytes >= SMALLEST_EXTERNAL_BYTES:
+            self._tensors[name] = self._write(name, array)
+            return
+        self._tensors[name] = numpy_helper.from_array(array, name)
+        self._bytes_held += array.nbytes
+        if self._bytes_held > self._external_data_bytes:
+            self._move_out()
 
-    def _move_out(self, tensors: list[TensorProto]) -> None:
+    def _move_out(self) -> None:
+        self._is_external, self._bytes_held = True, 0
+        for name, tensor in self._tensors.items():
+            if len(tensor.raw_data) >= SMALLEST_EXTERNAL_BYTES:
+                self._tensors[name] = self._write(name, numpy_helper.to_array(tensor))
+
+    def _write(self, name: str, array: NDArray[Any]) -> TensorProto:
+        """A new proto that says where the values lie; one that held them would go on holding their memory."""
         with self._path.open("ab") as file:
-            for tensor in tensors:
-                if len(tensor.raw_data) >= SMALLEST_EXTERNAL_BYTES:
-                    file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
-                    place: dict[str, str | int] = {
-                        "location": GRAPH_DATA_NAME,
-                        "offset": file.tell(),
-                        "length": len(tensor.raw_data),
-                    }
-                    file.write(tensor.raw_data)
-                    _point_to(tensor, place)
-
-
-def _point_to(tensor: TensorProto, place: dict[str, str | int]) -> None:
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.extend(onnx.StringStringEntryProto(key=key, value=str(value)) for key, value in place.items())
+            file.write(bytes(-file.tell() % ALIGNMENT_BYTES))
+            place = {"location": GRAPH_DATA_NAME, "offset": str(file.tell()), "length": str(array.nbytes)}
+            file.write(array.data)
+        return TensorProto(
+            name=name,
+            dims=array.shape,
+            data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
+            data_location=TensorProto.EXTERNAL,
+            external_data=[onnx.StringStringEntryProto(key=key, value=value) for key, value in place.items()],
+        )

@@ -19,7 +19,7 @@ from bertserve.engine.packing import hidden_output
 from onnx import TensorProto, helper
 
 from bertexport.architecture import Architecture, Weights
-from bertexport.families import LAYER_ACTIVATION, Kind, Module, Step
+from bertexport.family import LAYER_ACTIVATION, Kind, Module, Step
 from bertexport.int8_nodes import Int8Writer
 from bertexport.nodes import NodeWriter, tensor_info, write_graph
 from bertexport.quantization import LOWEST_OF_ACTIVATION, Int8Plan, quantize_weight

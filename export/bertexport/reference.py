@@ -19,7 +19,7 @@ from bertserve.engine.items import Float32s, Item
 from bertexport.architecture import Weights
 from bertexport.checkpoint import normalize_names
 from bertexport.errors import ExportError
-from bertexport.families import Family
+from bertexport.family import Family
 
 # What a class calls the output of its only head, and what one with two calls theirs.
 HEAD_OUTPUTS = {Head.MASKED_LM: "prediction_logits", Head.NEXT_SENTENCE: "seq_relationship_logits"}
@@ -100,8 +100,15 @@ def load_reference(directory: Path, weights: Weights, heads: tuple[Head, ...]) -
 
     Raises ExportError where it refuses the checkpoint, or loads other values.
     """
-    models = {answered: _load(directory, weights, name) for answered, name in choose_classes(weights.family, heads)}
-    held = set().union(*(_normalized_state(model, weights) for model in models.values()))
+    models: dict[tuple[Head, ...], Any] = {}
+    parameters: dict[str, torch.Tensor] = {}
+    held: set[str] = set()
+    for answered, name in choose_classes(weights.family, heads):
+        models[answered] = model = _load(directory, weights, name)
+        held |= set(_normalized_state(model, weights))
+        # What several classes have, and that is the whole encoder, lies in memory once.
+        for tensor, parameter in normalize_names(dict(model.named_parameters()), weights.family).items():
+            parameter.data = parameters.setdefault(tensor, parameter.data)
     if lost := sorted(set(weights.tensors) - held):
         raise ExportError(f"transformers' classes hold no tensor {lost[0]}, which the graph reads; this is a bug")
     return Reference(family=weights.family, models=models, heads=heads)

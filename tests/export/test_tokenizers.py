@@ -199,7 +199,7 @@ def test_a_word_is_found_as_running_text_has_it(both: Both) -> None:
 
 def test_a_cut_text_keeps_the_places_of_its_tokens(both: Both, tmp_path: Path) -> None:
     """What truncation leaves has the tokens and offsets that it has in the whole text."""
-    text, pair = "the cat sat on the mat and the dog sat there", "a king and a queen"
+    text, pair = "the cat [SEP] sat </s> on the mat and the dog sat there", "a king and a queen"
     whole = both.actual(text, pair)
     kept = len(whole) - 4
     facts = both.served._facts.model_copy(update={"max_tokens": kept})
