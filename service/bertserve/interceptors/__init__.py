@@ -133,7 +133,7 @@ class MetricsInterceptor(grpc.aio.ServerInterceptor):
                 code = grpc.StatusCode.CANCELLED
                 raise
             except BaseException:
-                code = _set_code(context) or grpc.StatusCode.UNKNOWN
+                code = set_code(context) or grpc.StatusCode.UNKNOWN
                 raise
             finally:
                 self._metrics.rpc_handled.labels(*labels, CODE_LABELS[code]).inc()
@@ -189,7 +189,8 @@ async def _abort(context: Context, error: RequestError) -> None:
     code = STATUSES[type(error)]
     details = _details(error)
     if isinstance(error, Overloaded):
-        context.set_trailing_metadata((("grpc-retry-pushback-ms", str(int(error.retry_after_seconds * 1000))),))
+        pushback = ("grpc-retry-pushback-ms", str(int(error.retry_after_seconds * 1000)))
+        context.set_trailing_metadata((*context.trailing_metadata(), pushback))
     if not details:
         await context.abort(code, str(error))
     packed = [any_pb2.Any() for _ in details]
@@ -214,7 +215,8 @@ def _details(error: RequestError) -> list[message.Message]:
     return []
 
 
-def _set_code(context: Context) -> grpc.StatusCode | None:
+def set_code(context: Context) -> grpc.StatusCode | None:
+    """What an aborted call was ended with."""
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code
