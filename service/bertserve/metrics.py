@@ -16,6 +16,7 @@ ITEM_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = ("tokenize", "queue", "infer", "finish")
 REJECT_REASONS = ("queue_full", "wait", "deadline", "draining", "invalid")
 DROP_REASONS = ("cancelled", "expired")
+RELOAD_RESULTS = ("used", "refused")
 
 RPC_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 
@@ -53,6 +54,9 @@ class Metrics:
             "Time that lanes spent running batches, summed over lanes.",
             ("model",),
         )
+        self.reloads = self._counter(
+            "bertserve_reloads_total", "Changes seen in files of certificates or tokens.", ("what", "result")
+        )
         self._model_info = Gauge(
             "bertserve_model_info",
             "A served bundle; always 1.",
@@ -73,6 +77,11 @@ class Metrics:
             counter.labels(name)
         for histogram in (self.batch_tokens, self.batch_items):
             histogram.labels(name)
+
+    def add_reloaded(self, what: str) -> None:
+        """Set the series of files that are read again when they change to zero."""
+        for result in RELOAD_RESULTS:
+            self.reloads.labels(what, result)
 
     def watch_queue(
         self,

@@ -19,6 +19,7 @@ PACKAGES = {
 LAYERS = (
     ("__main__",),
     ("server",),
+    ("listening",),
     ("interceptors", "servicer", "probes"),
     ("tasks", "loading"),
     ("models",),
@@ -26,9 +27,9 @@ LAYERS = (
     ("engine",),
     ("bundle",),
 )
-LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores"}
+LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "interceptors", "server"}
+TRANSPORT = {"servicer", "interceptors", "listening", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:
