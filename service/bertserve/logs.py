@@ -68,6 +68,7 @@ class LineWriter(logging.Handler):
         self._descriptor = descriptor
         self._lines: queue.Queue[bytes] = queue.Queue(max_waiting_lines)
         self._lost = 0
+        self._counting = threading.Lock()
         self.setFormatter(JsonFormatter())
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
@@ -76,7 +77,7 @@ class LineWriter(logging.Handler):
         try:
             self._lines.put_nowait(line)
         except queue.Full:
-            self._lost += 1
+            self._count_lost(1)
 
     def wait_until_written(self, timeout_seconds: float) -> None:
         """Before the process ends; a reader who does not read is not waited for longer."""
@@ -87,14 +88,24 @@ class LineWriter(logging.Handler):
     def _write_lines(self) -> None:
         while True:
             line = self._lines.get()
-            if self._lost and self._write(self._loss()):
-                self._lost = 0
+            lost = self._take_lost()
+            if lost and not self._write(self._loss(lost)):
+                self._count_lost(lost)
             if not self._write(line):
-                self._lost += 1
+                self._count_lost(1)
             self._lines.task_done()
 
-    def _loss(self) -> bytes:
-        fields = {"fields": {"lines": self._lost}}
+    def _count_lost(self, lines: int) -> None:
+        with self._counting:
+            self._lost += lines
+
+    def _take_lost(self) -> int:
+        with self._counting:
+            lost, self._lost = self._lost, 0
+        return lost
+
+    def _loss(self, lines: int) -> bytes:
+        fields = {"fields": {"lines": lines}}
         record = LOGGER.makeRecord(LOGGER.name, logging.WARNING, "", 0, "log lines were lost", (), None, extra=fields)
         return f"{self.format(record)}\n".encode()
 
