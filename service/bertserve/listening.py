@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import grpc
 
 from bertserve.interceptors.access import AccessInterceptor
 from bertserve.interceptors.authentication import TokenInterceptor
+from bertserve.interceptors.reception import ReceptionInterceptor
 from bertserve.metrics import Metrics
 from bertserve.reloading import FileError, ReloadedFiles
 from bertserve.settings import Settings
@@ -31,27 +32,38 @@ def join_address(host: str, port: int) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
-    """What callers have to pass. credentials: None without TLS. interceptors: outermost, empty without tokens."""
+    """What every call passes before the service. credentials: None without TLS. interceptors: outermost first.
+
+    stop: to be called once nothing is served any more.
+    """
 
     credentials: grpc.ServerCredentials | None
     interceptors: tuple[grpc.aio.ServerInterceptor, ...]
+    stop: Callable[[], None]
 
 
 def open_guards(settings: Settings, metrics: Metrics) -> Guards:
-    """TLS and tokens as the settings want them. Raises ServerError for files that do not hold what they should."""
+    """TLS, tokens and tracing as the settings want them.
+
+    Raises ServerError for files that do not hold what they should, and for tracing that is not installed.
+    """
     try:
-        return Guards(credentials=_credentials(settings, metrics), interceptors=_authentication(settings, metrics))
+        credentials = _credentials(settings, metrics)
+        authentication = _authentication(settings, metrics)
     except FileError as error:
         raise ServerError(str(error)) from error
+    reception = ReceptionInterceptor(settings.pending_bytes, settings.max_request_bytes)
+    tracing, stop = _tracing(settings)
+    return Guards(
+        credentials=credentials, interceptors=(reception, AccessInterceptor(), *authentication, *tracing), stop=stop
+    )
 
 
 def make_grpc_server(
     settings: Settings, guards: Guards, interceptors: Sequence[grpc.aio.ServerInterceptor]
 ) -> grpc.aio.Server:
     """interceptors: what stands within the guards, outermost first."""
-    return grpc.aio.server(
-        interceptors=[AccessInterceptor(), *guards.interceptors, *interceptors], options=_connection_options(settings)
-    )
+    return grpc.aio.server(interceptors=[*guards.interceptors, *interceptors], options=_connection_options(settings))
 
 
 def bind(server: grpc.aio.Server, settings: Settings, guards: Guards) -> int:
@@ -78,6 +90,7 @@ def _connection_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
         ("grpc.max_connection_age_grace_ms", int((settings.grace + settings.drain_pause) * 1000)),
         ("grpc.max_concurrent_streams", settings.max_streams),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
         # Clients that keep idle connections alive with pings are welcome.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
@@ -94,6 +107,18 @@ def _authentication(settings: Settings, metrics: Metrics) -> tuple[grpc.aio.Serv
             "--plaintext-tokens where a proxy in front of the server encrypts"
         )
     return (TokenInterceptor(Tokens(settings.tokens, metrics), metrics),)
+
+
+def _tracing(settings: Settings) -> tuple[tuple[grpc.aio.ServerInterceptor, ...], Callable[[], None]]:
+    if not settings.tracing:
+        return (), lambda: None
+    try:
+        # Nothing of it is loaded, nor needs to be installed, where it is not switched on.
+        from bertserve.interceptors.tracing import TracingInterceptor
+    except ImportError as error:
+        raise ServerError(f"--tracing: {error}") from error
+    tracing = TracingInterceptor()
+    return (tracing,), tracing.stop
 
 
 def _credentials(settings: Settings, metrics: Metrics) -> grpc.ServerCredentials | None:

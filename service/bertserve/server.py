@@ -106,6 +106,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         yield Server(settings, grpc_server, health_servicer, open_calls, addresses)
     finally:
         await grpc_server.stop(grace=0)
+        guards.stop()
         probes.stop()
         analyzer.stop()
         lanes.stop()

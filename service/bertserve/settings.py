@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     plaintext_tokens: bool = Field(
         False, description="Take tokens without TLS beyond loopback, where a proxy in front encrypts."
     )
+    max_connections: int = Field(1000, ge=1, description="Connections open at a time; more are closed at once.")
     max_streams: int = Field(
         100, ge=1, le=100_000, description="Calls that one connection may have open; the client holds more back."
     )
@@ -101,6 +102,12 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         16 * MIB, ge=1024, le=2_000_000_000, description="Size of a request message at most."
     )
+    pending_bytes: int = Field(
+        128 * MIB,
+        ge=1024,
+        description="Bytes of requests above 64 KiB that are answered at a time, as many again received; beyond, such "
+        "requests are refused.",
+    )
     max_response_bytes: int = Field(
         64 * MIB, ge=1024, le=2_000_000_000, description="Size of an answer at most; refused before anything runs."
     )
@@ -115,6 +122,9 @@ class Settings(BaseSettings):
     )
     grace: float = Field(
         30.0, ge=0, le=3600, description="Seconds that accepted calls have to finish after the drain pause."
+    )
+    tracing: bool = Field(
+        False, description="Send OpenTelemetry spans where the OTEL_* variables say; needs the extra [otel]."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write; never holds a caller's text."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bertserve.cores import read_quota, usable_cores
 from bertserve.settings import DEMO_BUNDLE, Settings, SettingsError, named_bundles, read_settings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,29 +106,3 @@ def test_readme_lists_every_setting_with_its_default() -> None:
         default = {"": "as `--host`", None: "none", False: "off"}.get(field.default, f"`{field.default}`")
         row = f"| `--{name.replace('_', '-')}` | {default} | {field.description} |"
         assert row in readme
-
-
-QUOTAS = {
-    "version 2": ({"cpu.max": "150000 100000"}, 1.5),
-    "version 2 without a quota": ({"cpu.max": "max 100000"}, None),
-    "version 1": ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
-    "version 1 without a quota": ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-    "none": ({}, None),
-    "unreadable": ({"cpu.max": "what is this"}, None),
-}
-
-
-@pytest.mark.parametrize(("files", "expected"), QUOTAS.values(), ids=QUOTAS.keys())
-def test_quota_is_read_from_either_cgroup(tmp_path: Path, files: dict[str, str], expected: float | None) -> None:
-    """As cores; None where nothing limits."""
-    for name, content in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content + "\n", encoding="ascii")
-    assert read_quota(tmp_path) == expected
-
-
-def test_a_fraction_of_a_core_is_one_core(tmp_path: Path) -> None:
-    """Half a core still runs one lane."""
-    (tmp_path / "cpu.max").write_text("50000 100000\n", encoding="ascii")
-    assert usable_cores(tmp_path) == 1

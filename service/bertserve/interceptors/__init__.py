@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2, message
@@ -161,13 +161,13 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 leave = self._open_calls.enter()
             except EngineUnavailable as error:
                 self._metrics.rejected.labels("", "draining").inc()
-                await _abort(context, error)
+                await abort(context, error)
             # A call is over once its last byte is sent, rather than when the handler returns.
             context.add_done_callback(cast("Any", lambda _: leave()))
             try:
                 return await respond(_decode(decode, request), context)
             except RequestError as error:
-                await _abort(context, error)
+                await abort(context, error)
             except Exception as error:  # a bug: tell the caller nothing, the log everything
                 log_failure("a call failed", error)
                 await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
@@ -185,7 +185,8 @@ def _decode(decode: Callable[[bytes], Any] | None, request: bytes) -> Any:
         raise Undecodable("the request is not a valid message of this method") from error
 
 
-async def _abort(context: Context, error: RequestError) -> None:
+async def abort(context: Context, error: RequestError) -> NoReturn:
+    """End the call with the error's status and details."""
     code = STATUSES[type(error)]
     details = _details(error)
     if isinstance(error, Overloaded):
