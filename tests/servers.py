@@ -60,6 +60,20 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "bertserve", *map(str, arguments)]
 
 
+def start_refused(*arguments: str | Path) -> tuple[int, str]:
+    """Exit status and the last line on stderr of a server that must not start."""
+    ended = subprocess.run(
+        command("--port", "0", "--metrics-port", "0", *arguments),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in ended.stderr
+    assert not ended.stdout
+    return ended.returncode, ended.stderr.splitlines()[-1]
+
+
 @contextlib.contextmanager
 def running_server(
     *arguments: str | Path, environment: dict[str, str] | None = None, program: Path | None = None

@@ -142,9 +142,9 @@ def _as_markdown(report: Report) -> Iterator[str]:
         ),
     )
     yield "\n## By length\n"
-    columns = ("output", "tokens, up to", "inputs", "largest difference", "relative", "lowest token cosine")
+    band_columns = ("output", "tokens, up to", "inputs", "largest difference", "relative", "lowest token cosine")
     yield from _table(
-        columns,
+        band_columns,
         (
             (b.output, b.longest, b.inputs, f"{b.max_abs:.2g}", f"{b.relative:.2g}", _cosine(b.token_cosine_min))
             for b in verdict.bands

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from pathlib import Path
 from typing import NoReturn, TypeAlias, get_args
 
 from bertapi.calls import Aggregation, LayerMerge, Pooling
@@ -21,6 +22,11 @@ CONNECTION_DEFAULTS = {
     "model": "",
     "json": False,
     "timeout": DEFAULT_TIMEOUT_SECONDS,
+    "tls": False,
+    "ca": None,
+    "certificate": None,
+    "key": None,
+    "token_file": None,
 }
 
 
@@ -31,6 +37,7 @@ class OneLineParser(argparse.ArgumentParser):
         self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+Group: TypeAlias = "argparse._ArgumentGroup"  # noqa: SLF001 — argparse names it nowhere else
 Commands: TypeAlias = "argparse._SubParsersAction[OneLineParser]"  # noqa: SLF001 — argparse names it nowhere else
 
 
@@ -66,7 +73,16 @@ def _connection_parser() -> OneLineParser:
     group.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help=f"for an answer; {DEFAULT_TIMEOUT_SECONDS:g} by default"
     )
+    _add_security_options(parser.add_argument_group("security"))
     return parser
+
+
+def _add_security_options(group: Group) -> None:
+    group.add_argument("--tls", action="store_true", help="encrypt; by the public authorities, unless --ca names one")
+    group.add_argument("--ca", type=Path, metavar="FILE", help="PEM: who signs server certificates; implies --tls")
+    group.add_argument("--certificate", type=Path, metavar="FILE", help="PEM: the client's own certificate, with --key")
+    group.add_argument("--key", type=Path, metavar="FILE", help="PEM: the private key of --certificate")
+    group.add_argument("--token-file", type=Path, metavar="FILE", help="a bearer token, in a file")
 
 
 def _add_command(commands: Commands, name: str, purpose: str) -> argparse.ArgumentParser:

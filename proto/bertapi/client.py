@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from asyncio import sleep
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,6 +41,7 @@ from bertapi.errors import (
 )
 from bertapi.methods import async_method, documented_by, method
 from bertapi.results import StreamedAnalysis
+from bertapi.transport import tls_credentials
 from bertapi.v1 import bert_service_pb2_grpc
 from bertapi.v1.bert_service_pb2 import TextInput
 
@@ -60,6 +62,7 @@ __all__ = [
     "UnavailableError",
     "UnknownModelError",
     "Violation",
+    "tls_credentials",
 ]
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -70,7 +73,8 @@ class BertClient:
 
     target: `HOST:PORT`, or a gRPC name such as `dns:///bertserve:50051`, whose addresses then share the load.
     model: asked where a call names none. timeout_seconds: of every call that states none; `math.inf` for no limit.
-    credentials: TLS, as of `grpc.ssl_channel_credentials`. token: sent as a bearer token with every call.
+    credentials: TLS, as of `tls_credentials`. token: sent as a bearer token with every call; a Path names a file that
+    holds it, read anew for every call, so that it can be renewed.
     """
 
     def __init__(
@@ -80,13 +84,13 @@ class BertClient:
         model: str = "",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
-        token: str | None = None,
+        token: str | Path | None = None,
     ) -> None:
         options = transport.channel_options(target)
         self._target = target
         self._model = model
         self._timeout_seconds = timeout_seconds
-        self._metadata = transport.call_metadata(token)
+        self._token = token
         self._channel = (
             grpc.insecure_channel(target, options)
             if credentials is None
@@ -109,7 +113,9 @@ class BertClient:
     def stream_analyze(self, *args: Any, **kwargs: Any) -> Iterator[StreamedAnalysis]:
         call = streams.stream_analyze(*args, **kwargs)
         responses = self._stub.StreamAnalyze(
-            call.requests(self._model), timeout=transport.grpc_timeout(call.timeout_seconds), metadata=self._metadata
+            call.requests(self._model),
+            timeout=transport.grpc_timeout(call.timeout_seconds),
+            metadata=transport.call_metadata(self._token),
         )
         try:
             for response in responses:
@@ -127,7 +133,7 @@ class BertClient:
                 timeout=transport.grpc_timeout(
                     self._timeout_seconds if call.timeout_seconds is None else call.timeout_seconds
                 ),
-                metadata=self._metadata,
+                metadata=transport.call_metadata(self._token),
             )
         except grpc.RpcError as error:
             raise read_error(error) from error
@@ -155,7 +161,7 @@ class BertClient:
             answer = self._health.Check(
                 transport.health_request(),
                 timeout=transport.grpc_timeout(patience_seconds),
-                metadata=self._metadata,
+                metadata=transport.call_metadata(self._token),
                 wait_for_ready=True,
             )
         except grpc.RpcError as error:
@@ -174,13 +180,13 @@ class AsyncBertClient:
         model: str = "",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
-        token: str | None = None,
+        token: str | Path | None = None,
     ) -> None:
         options = transport.channel_options(target)
         self._target = target
         self._model = model
         self._timeout_seconds = timeout_seconds
-        self._metadata = transport.call_metadata(token)
+        self._token = token
         self._channel = (
             grpc.aio.insecure_channel(target, options)
             if credentials is None
@@ -205,7 +211,7 @@ class AsyncBertClient:
         responses = self._stub.StreamAnalyze(
             call.requests_async(self._model),
             timeout=transport.grpc_timeout(call.timeout_seconds),
-            metadata=self._metadata,
+            metadata=transport.call_metadata(self._token),
         )
         try:
             async for response in responses:
@@ -223,7 +229,7 @@ class AsyncBertClient:
                 timeout=transport.grpc_timeout(
                     self._timeout_seconds if call.timeout_seconds is None else call.timeout_seconds
                 ),
-                metadata=self._metadata,
+                metadata=transport.call_metadata(self._token),
             )
         except grpc.RpcError as error:
             raise read_error(error) from error
@@ -251,7 +257,7 @@ class AsyncBertClient:
             answer = await self._health.Check(
                 transport.health_request(),
                 timeout=transport.grpc_timeout(patience_seconds),
-                metadata=self._metadata,
+                metadata=transport.call_metadata(self._token),
                 wait_for_ready=True,
             )
         except grpc.RpcError as error:

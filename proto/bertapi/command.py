@@ -19,7 +19,7 @@ from google.protobuf import json_format
 from bertapi import calls, results, views
 from bertapi.arguments import EXIT_USAGE, build_parser
 from bertapi.calls import Call, EmbedOptions, FillMaskOptions, TagOptions
-from bertapi.client import BertClient
+from bertapi.client import BertClient, tls_credentials
 from bertapi.errors import BertError, UnavailableError
 from bertapi.inputs import InputText, UsageError, expand_standard_input, split_pair
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     _prepare_output(as_json=arguments.json)
     try:
-        with BertClient(arguments.target, model=arguments.model, timeout_seconds=arguments.timeout) as client:
+        with _connect(arguments) as client:
             print(COMMANDS[arguments.command](client, arguments), flush=True)
     except BertError as error:
         return _fail(describe_failure(error, arguments.target), EXIT_FAILED)
@@ -70,6 +70,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has seen enough; without this the interpreter complains when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _connect(arguments: Namespace) -> BertClient:
+    """Raises UsageError for files of credentials that cannot be read."""
+    if bool(arguments.certificate) != bool(arguments.key):
+        raise UsageError("--certificate and --key go together")
+    try:
+        credentials = (
+            tls_credentials(ca=arguments.ca, certificate=arguments.certificate, key=arguments.key)
+            if arguments.tls or arguments.ca or arguments.certificate
+            else None
+        )
+    except OSError as error:
+        raise UsageError(f"{error.filename}: {error.strerror}") from error
+    return BertClient(
+        arguments.target,
+        model=arguments.model,
+        timeout_seconds=arguments.timeout,
+        credentials=credentials,
+        token=arguments.token_file,
+    )
 
 
 def describe_failure(error: BertError, target: str) -> str:

@@ -6,13 +6,14 @@ import json
 import math
 import time
 from importlib import resources
+from pathlib import Path
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from bertapi.calls import Call
-from bertapi.errors import DeadlineError, UnavailableError, read_error
+from bertapi.errors import DeadlineError, UnauthenticatedError, UnavailableError, read_error
 from bertapi.v1 import bert_service_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BertService"].full_name
@@ -55,8 +56,29 @@ def channel_options(target: str) -> list[tuple[str, str | int]]:
     return options
 
 
-def call_metadata(token: str | None) -> tuple[tuple[str, str], ...]:
-    """token: a bearer token; without TLS it travels in the clear."""
+def tls_credentials(
+    *, ca: str | Path | None = None, certificate: str | Path | None = None, key: str | Path | None = None
+) -> grpc.ChannelCredentials:
+    """TLS by PEM files. ca: who must have signed the server's certificate; None for the public authorities.
+
+    certificate, key: the client's own, for a server that asks for them. Raises OSError where a file cannot be read.
+    """
+    return grpc.ssl_channel_credentials(
+        root_certificates=_read(ca), private_key=_read(key), certificate_chain=_read(certificate)
+    )
+
+
+def call_metadata(token: str | Path | None) -> tuple[tuple[str, str], ...]:
+    """token: a bearer token, or the file that holds it; without TLS it travels in the clear.
+
+    Raises UnauthenticatedError where the file cannot be read.
+    """
+    if isinstance(token, Path):
+        try:
+            token = token.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            reason = f"token file {token}: {getattr(error, 'strerror', None) or 'no token'}"
+            raise UnauthenticatedError(grpc.StatusCode.UNAUTHENTICATED, reason) from error
     return (("authorization", f"Bearer {token}"),) if token else ()
 
 
@@ -97,6 +119,10 @@ def remaining_seconds(deadline: float, target: str) -> float:
     if remaining <= 0:
         raise DeadlineError(grpc.StatusCode.DEADLINE_EXCEEDED, f"{target} did not become ready in time")
     return remaining
+
+
+def _read(path: str | Path | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
 
 
 def _is_loopback(target: str) -> bool:

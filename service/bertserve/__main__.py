@@ -12,9 +12,13 @@ from typing import NoReturn
 import uvloop
 
 from bertserve.bundle import BundleError
+from bertserve.listening import ServerError
 from bertserve.logs import start_logs
-from bertserve.server import ServerError, open_server
+from bertserve.server import open_server
 from bertserve.settings import Settings, SettingsError, read_settings
+
+# For a reader of stderr to take the last lines.
+LAST_LINES_SECONDS = 1.0
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -27,7 +31,7 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
     except SettingsError as error:
         _leave(_complain(str(error), code=2))
-    start_logs(settings.log_level)
+    log_lines = start_logs(settings.log_level)
     for number in STOP_SIGNALS:
         signal.signal(number, _leave_at_once)
     try:
@@ -38,6 +42,8 @@ def main() -> None:
         _leave(_complain(str(error), code=2))
     except (BundleError, ServerError) as error:
         _leave(_complain(str(error), code=1))
+    finally:
+        log_lines.wait_until_written(LAST_LINES_SECONDS)
 
 
 async def _serve(settings: Settings) -> int:

@@ -1,29 +1,57 @@
-"""Logs as JSON lines on stderr. No line holds a caller's text: messages are fixed, facts go into fields."""
+"""Logs as JSON lines on stderr. No line holds a caller's text: messages are fixed, facts go into fields.
+
+Lines are written by a thread of their own. Where stderr is full or closed, serving goes on and lines are lost; how many
+is said once it takes lines again.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-import sys
+import os
+import queue
+import threading
+import time
 import traceback
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 LOGGER = logging.getLogger("bertserve")
 
+STDERR = 2
+
+# Lines that may wait for a slow reader, some megabytes.
+MAX_WAITING_LINES = 10_000
+
+RETRY_SECONDS = 0.05
+
+# The id of the request that the running task serves; lines written on its behalf carry it.
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, message, the fields passed as `extra={"fields": {…}}`, and a traceback.
+    """One JSON object a line: time, level, message, the request's id, the fields passed as `extra={"fields": {…}}`, and
+    a traceback.
 
-    Of an exception only its type and the frames are written: its message may quote a caller's text.
+    Of an exception only its type and the frames are written, and of what a library logs only the message's template:
+    the rest may quote a caller's text.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
         }
+        if record.name.partition(".")[0] == LOGGER.name:
+            line["message"] = record.getMessage()
+        else:
+            line |= {"message": "a library reports", "library": record.name}
+            if record.args:
+                line["template"] = str(record.msg)
+        if request_id := REQUEST_ID.get():
+            line["request_id"] = request_id
+        line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0] is not None:
             line["exception"] = record.exc_info[0].__name__
             line["traceback"] = [
@@ -32,13 +60,77 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def start_logs(level: str) -> None:
-    """Write log lines to stderr from now on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
-    LOGGER.handlers[:] = [handler]
+class LineWriter(logging.Handler):
+    """Formats where a line arises, writes elsewhere. Never blocks, and never raises."""
+
+    def __init__(self, descriptor: int, max_waiting_lines: int = MAX_WAITING_LINES) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: queue.Queue[bytes] = queue.Queue(max_waiting_lines)
+        self._lost = 0
+        self._counting = threading.Lock()
+        self.setFormatter(JsonFormatter())
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"{self.format(record)}\n".encode(errors="replace")
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._count_lost(1)
+
+    def wait_until_written(self, timeout_seconds: float) -> None:
+        """Before the process ends; a reader who does not read is not waited for longer."""
+        ends = time.monotonic() + timeout_seconds
+        while self._lines.unfinished_tasks and time.monotonic() < ends:
+            time.sleep(RETRY_SECONDS)
+
+    def _write_lines(self) -> None:
+        while True:
+            line = self._lines.get()
+            lost = self._take_lost()
+            if lost and not self._write(self._loss(lost)):
+                self._count_lost(lost)
+            if not self._write(line):
+                self._count_lost(1)
+            self._lines.task_done()
+
+    def _count_lost(self, lines: int) -> None:
+        with self._counting:
+            self._lost += lines
+
+    def _take_lost(self) -> int:
+        with self._counting:
+            lost, self._lost = self._lost, 0
+        return lost
+
+    def _loss(self, lines: int) -> bytes:
+        fields = {"fields": {"lines": lines}}
+        record = LOGGER.makeRecord(LOGGER.name, logging.WARNING, "", 0, "log lines were lost", (), None, extra=fields)
+        return f"{self.format(record)}\n".encode()
+
+    def _write(self, line: bytes) -> bool:
+        """Past Python's own stream, whose lock a blocked write would hold until the interpreter ends."""
+        try:
+            while line:
+                line = line[self._write_some(line) :]
+        except OSError:
+            return False
+        return True
+
+    def _write_some(self, line: bytes) -> int:
+        with contextlib.suppress(BlockingIOError):
+            return os.write(self._descriptor, line)
+        time.sleep(RETRY_SECONDS)  # somebody else made the pipe non-blocking, and it is full
+        return 0
+
+
+def start_logs(level: str) -> LineWriter:
+    """Write log lines to stderr from now on, those of libraries included."""
+    writer = LineWriter(STDERR)
+    logging.getLogger().handlers[:] = [writer]
     LOGGER.setLevel(level.upper())
-    LOGGER.propagate = False
+    return writer
 
 
 def log_failure(message: str, error: BaseException) -> None:
@@ -54,3 +146,13 @@ def log(message: str, **fields: object) -> None:
 def log_error(message: str, **fields: object) -> None:
     """A fact that an operator has to look at."""
     LOGGER.error(message, extra={"fields": fields})
+
+
+def log_detail(message: str, **fields: object) -> None:
+    """What only somebody who looks for something wants to see, at level debug."""
+    LOGGER.debug(message, extra={"fields": fields})
+
+
+def log_warning(message: str, **fields: object) -> None:
+    """Something that an operator should look at, while the server serves on."""
+    LOGGER.warning(message, extra={"fields": fields})

@@ -17,6 +17,7 @@ ITEM_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 STAGES = ("tokenize", "queue", "infer", "finish")
 REJECT_REASONS = ("queue_full", "wait", "deadline", "draining", "invalid")
 DROP_REASONS = ("cancelled", "expired")
+RELOAD_RESULTS = ("used", "refused")
 
 RPC_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 
@@ -75,6 +76,9 @@ class Metrics:
         self.lanes_lost = Counter(
             "bertserve_lanes_lost_total", "Lanes that died or did not come back from a run.", registry=self.registry
         )
+        self.reloads = self._counter(
+            "bertserve_reloads_total", "Changes seen in files of certificates or tokens.", ("what", "result")
+        )
         self._model_info = Gauge(
             "bertserve_model_info",
             "A served bundle; always 1.",
@@ -103,6 +107,11 @@ class Metrics:
             engine_failures=self.engine_failures.labels(name),
             engine_busy_seconds=self.engine_busy_seconds.labels(name),
         )
+
+    def add_reloaded(self, what: str) -> None:
+        """Set the series of files that are read again when they change to zero."""
+        for result in RELOAD_RESULTS:
+            self.reloads.labels(what, result)
 
     def watch_queue(
         self,

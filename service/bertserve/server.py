@@ -18,6 +18,7 @@ from bertserve.batching.policy import BatchLimits
 from bertserve.cores import usable_cores
 from bertserve.engine.lanes import Lanes
 from bertserve.interceptors import BERT_SERVICE, MetricsInterceptor, OpenCalls, StatusInterceptor
+from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
 from bertserve.loading import load_model, measure_speed
 from bertserve.logs import log
 from bertserve.metrics import Metrics
@@ -30,6 +31,10 @@ from bertserve.tasks.analysis import Analyzer
 from bertserve.tasks.prepare import Limits
 
 HEALTH_NAMES = ("", BERT_SERVICE)
+METHODS = {
+    method.name: "bidi_stream" if method.client_streaming else "unary"
+    for method in pb.DESCRIPTOR.services_by_name["BertService"].methods
+}
 
 # Before the port closes: how long nobody may have called, and how long to wait for that at most.
 QUIET_SECONDS = 0.1
@@ -37,10 +42,6 @@ QUIET_TIMEOUT_SECONDS = 2.0
 
 # Of a lost engine's callers, to receive their status.
 ABANDON_SECONDS = 2.0
-
-
-class ServerError(Exception):
-    """The server cannot start. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +86,10 @@ class Server:
 async def open_server(settings: Settings) -> AsyncIterator[Server]:
     """Load every bundle, then serve. Raises BundleError, SettingsError or ServerError before anything is served."""
     bundles = named_bundles(settings)
+    metrics = Metrics()
+    guards = open_guards(settings, metrics)
     cores = usable_cores()
     lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
-    metrics = Metrics()
     loop = asyncio.get_running_loop()
     served = [
         await loop.run_in_executor(None, load_model, name, path, settings.lane_threads)
@@ -102,10 +104,11 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         lanes, batcher, [model.engine for model in served], settings.stall_seconds, metrics,
         on_ready=lambda is_ready: _set_health(health_servicer, is_ready),
     )  # fmt: skip
-    grpc_server = _make_grpc_server(settings, open_calls, metrics)
+    interceptors = [MetricsInterceptor(metrics, {BERT_SERVICE: METHODS}), StatusInterceptor(open_calls, metrics)]
+    grpc_server = make_grpc_server(settings, guards, interceptors)
     servicer = BertServicer(Models(served), analyzer, metrics, open_calls.draining)
     _add_services(grpc_server, servicer, health_servicer)
-    port = _bind(grpc_server, settings)
+    port = bind(grpc_server, settings, guards)
     probes = _open_probes(settings, metrics, supervisor, open_calls)
     addresses = Addresses(
         grpc=join_address(settings.host, port),
@@ -118,14 +121,10 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     finally:
         supervisor.stop()
         await grpc_server.stop(grace=0)
+        guards.stop()
         probes.stop()
         analyzer.stop()
         lanes.stop()
-
-
-def join_address(host: str, port: int) -> str:
-    """HOST:PORT, with the brackets that an IPv6 address needs."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:
@@ -156,44 +155,12 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _make_grpc_server(settings: Settings, open_calls: OpenCalls, metrics: Metrics) -> grpc.aio.Server:
-    methods = {
-        method.name: "bidi_stream" if method.client_streaming else "unary"
-        for method in pb.DESCRIPTOR.services_by_name["BertService"].methods
-    }
-    return grpc.aio.server(
-        interceptors=[MetricsInterceptor(metrics, {BERT_SERVICE: methods}), StatusInterceptor(open_calls, metrics)],
-        options=[
-            # With port sharing a second server on the same port would start, and take half of the connections.
-            ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", settings.max_request_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
-            ("grpc.max_connection_age_grace_ms", int((settings.grace + settings.drain_pause) * 1000)),
-            # Clients that keep idle connections alive with pings are welcome.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ],
-    )
-
-
 def _add_services(
     grpc_server: grpc.aio.Server, servicer: BertServicer, health_servicer: health.aio.HealthServicer
 ) -> None:
     pb_grpc.add_BertServiceServicer_to_server(servicer, grpc_server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
     reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
-
-
-def _bind(grpc_server: grpc.aio.Server, settings: Settings) -> int:
-    address = join_address(settings.host, settings.port)
-    try:
-        port = grpc_server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ServerError(f"cannot listen on {address}; is the port taken? Choose another with --port") from error
-    if port == 0:
-        raise ServerError(f"cannot listen on {address}; is the port taken? Choose another with --port")
-    return port
 
 
 def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, open_calls: OpenCalls) -> Probes:

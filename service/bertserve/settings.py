@@ -1,7 +1,10 @@
-"""Every knob of the server, from flags, then environment (BERTSERVE_*), then defaults. The only reader of either."""
+"""Every knob of the server: from flags, then the environment (BERTSERVE_*), then a file, then defaults. Their only
+reader."""
 
 from __future__ import annotations
 
+import argparse
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliPositionalArg,
+    CliSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -21,13 +25,24 @@ MIB = 1024 * 1024
 
 
 class SettingsError(Exception):
-    """A flag or variable that cannot be. The message names it."""
+    """A flag, variable or line of the settings file that cannot be. The message names it."""
 
 
 class _Environment(EnvSettingsSource):
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:  # noqa: ARG002
         """The one list, BERTSERVE_BUNDLES, holds bundles separated by whitespace."""
         return value.split()
+
+
+class _File(PydanticBaseSettingsSource):
+    """The TOML file that `--config` or BERTSERVE_CONFIG names; its keys are the flags' names."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        path = self.current_state.get("config")
+        return read_file(Path(path)) if path else {}
 
 
 class Settings(BaseSettings):
@@ -40,11 +55,31 @@ class Settings(BaseSettings):
     bundles: CliPositionalArg[list[str]] = Field(
         default=[], description="Bundles to serve, DIR or NAME=DIR; none: the demo model inside the package."
     )
+    config: Path | None = Field(
+        None, description="TOML file of settings, named as the flags are; flags and environment override it."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 opens the server to the network.")
     port: int = Field(50051, ge=0, le=65535, description="gRPC port; 0 picks a free one.")
     metrics_host: str = Field("", description="Address of the metrics port; empty: the same as --host.")
     metrics_port: int = Field(
         9090, ge=0, le=65535, description="HTTP port of /metrics, /livez and /readyz; 0 picks a free one."
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the server's certificate chain; read again when it changes."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key, unencrypted.")
+    tls_client_ca: Path | None = Field(
+        None, description="PEM file of the authorities whose client certificates are let in; others are not, then."
+    )
+    tokens: Path | None = Field(
+        None, description="File of bearer tokens, one a line; callers need one, save for health. Read again on change."
+    )
+    plaintext_tokens: bool = Field(
+        False, description="Take tokens without TLS beyond loopback, where a proxy in front encrypts."
+    )
+    max_connections: int = Field(1000, ge=1, description="Connections open at a time; more are closed at once.")
+    max_streams: int = Field(
+        100, ge=1, le=100_000, description="Calls that one connection may have open; the client holds more back."
     )
     lanes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="Batches that run at the same time; auto: one per core of the CPU quota."
@@ -77,6 +112,12 @@ class Settings(BaseSettings):
     max_request_bytes: int = Field(
         16 * MIB, ge=1024, le=2_000_000_000, description="Size of a request message at most."
     )
+    pending_bytes: int = Field(
+        128 * MIB,
+        ge=1024,
+        description="Bytes of requests above 64 KiB that are answered at a time, as many again received; beyond, such "
+        "requests are refused.",
+    )
     max_response_bytes: int = Field(
         64 * MIB, ge=1024, le=2_000_000_000, description="Size of an answer at most; refused before anything runs."
     )
@@ -92,6 +133,9 @@ class Settings(BaseSettings):
     grace: float = Field(
         30.0, ge=0, le=3600, description="Seconds that accepted calls have to finish after the drain pause."
     )
+    tracing: bool = Field(
+        False, description="Send OpenTelemetry spans where the OTEL_* variables say; needs the extra [otel]."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log line to write; never holds a caller's text."
     )
@@ -105,19 +149,45 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags before environment before defaults."""
-        return init_settings, _Environment(settings_cls)
+        """Flags before environment before file before defaults."""
+        return init_settings, _Environment(settings_cls), _File(settings_cls)
 
 
 def read_settings(arguments: list[str]) -> Settings:
-    """Settings from arguments and the environment. Raises SettingsError; `--help` and unknown flags exit."""
+    """Settings from arguments, environment and file. Raises SettingsError; `--help` and unknown flags exit."""
+    positional: dict[str, Any] = {}
+
+    def parse(parser: argparse.ArgumentParser, *arguments: Any) -> argparse.Namespace:
+        """Bundles go round pydantic-settings, which would cut them at commas."""
+        parsed: argparse.Namespace = parser.parse_args(*arguments)
+        if isinstance(parsed.bundles, list) and parsed.bundles:
+            positional["bundles"] = parsed.bundles
+        del parsed.bundles
+        return parsed
+
+    flags: CliSettingsSource[Any] = CliSettingsSource(Settings, cli_parse_args=arguments, parse_args_method=parse)
     try:
-        return Settings(_cli_parse_args=arguments)  # type: ignore[call-arg]
+        return Settings(_cli_settings_source=flags, **positional)  # type: ignore[call-arg]
     except ValidationError as error:
         first = error.errors()[-1]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         flag = name if name == "bundles" else f"--{name.replace('_', '-')}"
         raise SettingsError(f"{flag} (BERTSERVE_{name.upper()}): {first['msg']}") from error
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """Settings of a TOML file, by field name. Raises SettingsError for what is no TOML and for unknown keys."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--config {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"--config {path}: {error}") from error
+    named = {key.replace("-", "_"): value for key, value in values.items()}
+    unknown = [key for key in values if key.replace("-", "_") not in Settings.model_fields.keys() - {"config"}]
+    if unknown:
+        raise SettingsError(f"--config {path}: no such setting: {', '.join(unknown)}; bertserve --help lists them")
+    return named
 
 
 def named_bundles(settings: Settings) -> dict[str, Path]:

@@ -19,6 +19,7 @@ PACKAGES = {
 LAYERS = (
     ("__main__",),
     ("server",),
+    ("listening",),
     ("interceptors", "servicer", "probes"),
     ("statuses",),
     ("tasks", "loading", "supervision"),
@@ -27,9 +28,9 @@ LAYERS = (
     ("engine",),
     ("bundle",),
 )
-LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores"}
+LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "interceptors", "statuses", "server"}
+TRANSPORT = {"servicer", "interceptors", "statuses", "listening", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:

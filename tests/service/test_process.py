@@ -18,24 +18,10 @@ from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from servers import CLASSIFIER, PRETRAINING, RunningServer, command, running_server
+from servers import CLASSIFIER, PRETRAINING, RunningServer, command, running_server, start_refused
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def start_refused(*arguments: str | Path) -> tuple[int, str]:
-    """Exit status and the last line on stderr of a server that must not start."""
-    ended = subprocess.run(
-        command("--port", "0", "--metrics-port", "0", *arguments),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "Traceback" not in ended.stderr
-    assert not ended.stdout
-    return ended.returncode, ended.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in PRETRAINING.iterdir()))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bertserve.cores import read_quota, usable_cores
 from bertserve.settings import DEMO_BUNDLE, Settings, SettingsError, named_bundles, read_settings
+from hypothesis import given
+from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,6 +31,59 @@ def test_names_are_unique_and_not_empty(arguments: list[str]) -> None:
         named_bundles(read_settings(arguments))
 
 
+@given(st.lists(st.text(min_size=1).filter(lambda text: not text.startswith("-")), min_size=1))
+def test_bundles_are_taken_as_written(arguments: list[str]) -> None:
+    """Commas, brackets and quotes included: paths may hold them."""
+    assert read_settings(["--port", "1", *arguments]).bundles == arguments
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "bertserve.toml"
+    path.write_text('bundles = ["/a,b", "c=/d"]\nbatch-tokens = 9\nmax_top_k = 8\nmax-inputs = 7\n')
+    return path
+
+
+def test_flags_beat_environment_beats_file_beats_defaults(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One order for every setting."""
+    monkeypatch.setenv("BERTSERVE_MAX_TOP_K", "80")
+    monkeypatch.setenv("BERTSERVE_MAX_INPUTS", "70")
+    settings = read_settings(["--config", str(file), "--max-inputs", "700"])
+    assert (settings.max_inputs, settings.max_top_k, settings.batch_tokens, settings.port) == (700, 80, 9, 50051)
+    assert named_bundles(settings) == {"a,b": Path("/a,b"), "c": Path("/d")}
+
+
+def test_file_may_be_named_by_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every other setting; bundles of a flag replace those of the file."""
+    monkeypatch.setenv("BERTSERVE_CONFIG", str(file))
+    assert read_settings([]).batch_tokens == 9
+    assert read_settings(["/x"]).bundles == ["/x"]
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("prot = 1\nlanse = 2\nport = 3", "prot, lanse"),
+        ('config = "other.toml"', "config"),
+        ("[port]\nnumber = 1", "--port"),
+        ("port = ", "Invalid value"),
+        ('port = "http"', "--port"),
+    ],
+    ids=["unknown", "nested", "table", "no TOML", "no number"],
+)
+def test_bad_file_is_refused_with_what_is_wrong(tmp_path: Path, content: str, hint: str) -> None:
+    """A setting that was meant and not applied would be worse than none."""
+    path = tmp_path / "bertserve.toml"
+    path.write_text(content)
+    with pytest.raises(SettingsError, match=hint):
+        read_settings(["--config", str(path)])
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nothing\.toml"):
+        read_settings(["--config", str(tmp_path / "nothing.toml")])
+
+
 def test_settings_are_frozen() -> None:
     """Made once at start, and the same for as long as the server runs."""
     with pytest.raises(ValueError, match="frozen"):
@@ -49,32 +103,6 @@ def test_readme_lists_every_setting_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         if name == "bundles":
             continue
-        default = f"`{field.default}`" if field.default != "" else "as `--host`"
+        default = {"": "as `--host`", None: "none", False: "off"}.get(field.default, f"`{field.default}`")
         row = f"| `--{name.replace('_', '-')}` | {default} | {field.description} |"
         assert row in readme
-
-
-QUOTAS = {
-    "version 2": ({"cpu.max": "150000 100000"}, 1.5),
-    "version 2 without a quota": ({"cpu.max": "max 100000"}, None),
-    "version 1": ({"cpu/cpu.cfs_quota_us": "50000", "cpu/cpu.cfs_period_us": "100000"}, 0.5),
-    "version 1 without a quota": ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
-    "none": ({}, None),
-    "unreadable": ({"cpu.max": "what is this"}, None),
-}
-
-
-@pytest.mark.parametrize(("files", "expected"), QUOTAS.values(), ids=QUOTAS.keys())
-def test_quota_is_read_from_either_cgroup(tmp_path: Path, files: dict[str, str], expected: float | None) -> None:
-    """As cores; None where nothing limits."""
-    for name, content in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content + "\n", encoding="ascii")
-    assert read_quota(tmp_path) == expected
-
-
-def test_a_fraction_of_a_core_is_one_core(tmp_path: Path) -> None:
-    """Half a core still runs one lane."""
-    (tmp_path / "cpu.max").write_text("50000 100000\n", encoding="ascii")
-    assert usable_cores(tmp_path) == 1

@@ -197,7 +197,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             try:
                 return await respond(_decode(decode, request), context)
             except Exception as error:
-                await _abort(context, error)
+                await abort(context, error)
             finally:
                 if context.cancelled():  # perhaps before the callback was there
                     leave()
@@ -216,7 +216,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                     async for response in responses:
                         yield response
             except Exception as error:
-                await _abort(context, error)
+                await abort(context, error)
             finally:
                 if context.cancelled():
                     leave()
@@ -229,7 +229,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             leave = self._open_calls.enter()
         except EngineUnavailable as error:
             self._metrics.rejected.labels("", "draining").inc()
-            await _abort(context, error)
+            await abort(context, error)
         context.add_done_callback(cast("Any", lambda _: leave()))
         return leave
 
@@ -241,14 +241,16 @@ def _decode(decode: Callable[[bytes], Any] | None, request: bytes) -> Any:
         raise Undecodable("the request is not a valid message of this method") from error
 
 
-async def _abort(context: Context, error: Exception) -> NoReturn:
+async def abort(context: Context, error: Exception) -> NoReturn:
+    """End the call with the error's status and details."""
     if not isinstance(error, RequestError):  # a bug: tell the caller nothing, the log everything
         log_failure("a call failed", error)
         await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
     code = STATUSES[type(error)]
     details = _details(error)
     if isinstance(error, Overloaded):
-        context.set_trailing_metadata((("grpc-retry-pushback-ms", str(int(error.retry_after_seconds * 1000))),))
+        pushback = ("grpc-retry-pushback-ms", str(int(error.retry_after_seconds * 1000)))
+        context.set_trailing_metadata((*context.trailing_metadata(), pushback))
     if not details:
         await context.abort(code, str(error))
     packed = [any_pb2.Any() for _ in details]
@@ -276,10 +278,11 @@ def _details(error: RequestError) -> list[message.Message]:
 def _end_code(error: BaseException, context: Context) -> grpc.StatusCode:
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return grpc.StatusCode.CANCELLED
-    return _set_code(context) or grpc.StatusCode.UNKNOWN
+    return set_code(context) or grpc.StatusCode.UNKNOWN
 
 
-def _set_code(context: Context) -> grpc.StatusCode | None:
+def set_code(context: Context) -> grpc.StatusCode | None:
+    """What an aborted call was ended with."""
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code

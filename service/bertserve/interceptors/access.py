@@ -1,0 +1,106 @@
+"""Every call gets an id, which its log lines and its trailing metadata carry, and at level debug a line at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import grpc
+
+from bertserve.interceptors import Context, Continuation, Handler, set_code
+from bertserve.logs import LOGGER, REQUEST_ID, log_detail
+
+REQUEST_ID_KEY = "x-request-id"
+
+# UUIDs, ULIDs, trace ids and the like. What is none of these is replaced: it would be the caller's text in our log.
+WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+
+STAGES = ("tokenize", "queue", "infer", "finish")
+
+
+class AccessInterceptor(grpc.aio.ServerInterceptor):
+    """Outermost, so that what the others refuse has its line too."""
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
+        given = dict(details.invocation_metadata).get(REQUEST_ID_KEY, "")
+        REQUEST_ID.set(given if isinstance(given, str) and WELL_FORMED.fullmatch(given) else secrets.token_hex(8))
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        method = str(details.method)
+        if handler.unary_unary is not None:
+            return _observe_unary(method, handler)
+        if handler.stream_stream is not None:
+            return _observe_stream(method, handler)
+        return handler
+
+
+def _observe_unary(method: str, handler: Handler) -> Handler:
+    respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
+
+    async def observed(request: Any, context: Context) -> Any:
+        call = _Call(method, context)
+        try:
+            response = await respond(request, context)
+        except BaseException as error:
+            call.log_failed(error)
+            raise
+        call.log_answered(response)
+        return response
+
+    return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
+
+
+def _observe_stream(method: str, handler: Handler) -> Handler:
+    respond = cast("Any", handler.stream_stream)
+
+    async def observed(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        call = _Call(method, context)
+        try:
+            async for response in respond(requests, context):
+                yield response
+        except BaseException as error:
+            call.log_failed(error)
+            raise
+        call.log_answered(None)
+
+    return grpc.stream_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
+
+
+class _Call:
+    """One call from its start to its line."""
+
+    def __init__(self, method: str, context: Context) -> None:
+        self._method = method
+        self._context = context
+        self._started = time.monotonic()
+        context.set_trailing_metadata(((REQUEST_ID_KEY, REQUEST_ID.get()),))
+
+    def log_answered(self, response: Any) -> None:
+        """response: its ResponseInfo, where it has one, says which model answered and where the time went."""
+        if not LOGGER.isEnabledFor(logging.DEBUG):
+            return
+        info = getattr(response, "info", None)
+        stages = {f"{stage}_seconds": _seconds(getattr(info.timings, stage)) for stage in STAGES} if info else {}
+        self._log("OK", **({"model": info.model} if info else {}), **stages)
+
+    def log_failed(self, error: BaseException) -> None:
+        if not LOGGER.isEnabledFor(logging.DEBUG):
+            return
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self._log(grpc.StatusCode.CANCELLED.name)
+        else:
+            self._log((set_code(self._context) or grpc.StatusCode.UNKNOWN).name)
+
+    def _log(self, code: str, **fields: object) -> None:
+        seconds = round(time.monotonic() - self._started, 6)
+        log_detail("call", method=self._method, code=code, peer=self._context.peer(), seconds=seconds, **fields)
+
+
+def _seconds(duration: Any) -> float:
+    return round(float(duration.ToNanoseconds()) / 1e9, 6)

@@ -1,0 +1,48 @@
+"""Who may call: bearer tokens, before anything of the request is received."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from bertserve.interceptors import CODE_LABELS, Context, Continuation, Handler
+from bertserve.metrics import Metrics
+from bertserve.tokens import Tokens
+
+# Probes of a cluster have no token, and learn no more than whether the server serves.
+OPEN_PREFIX = "/grpc.health.v1.Health/"
+
+
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """UNAUTHENTICATED without a valid token, for every method but those of health."""
+
+    def __init__(self, tokens: Tokens, metrics: Metrics) -> None:
+        self._tokens = tokens
+        self._metrics = metrics
+
+    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
+        handler = await continuation(details)
+        if handler is None or str(details.method).startswith(OPEN_PREFIX):
+            return handler
+        metadata = dict(details.invocation_metadata)
+        if self._tokens.are_shown_by(metadata.get("authorization")):
+            return handler
+        self._count(str(details.method), handler)
+        return _REFUSAL
+
+    def _count(self, path: str, handler: Handler) -> None:
+        _, service, method = path.split("/")
+        kind = "bidi_stream" if handler.request_streaming else "unary"
+        self._metrics.rpc_started.labels(kind, service, method).inc()
+        self._metrics.rpc_handled.labels(kind, service, method, CODE_LABELS[grpc.StatusCode.UNAUTHENTICATED]).inc()
+
+
+async def _refuse(_: Any, context: Context) -> AsyncIterator[Any]:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a valid bearer token is needed: authorization: Bearer TOKEN")
+    yield  # a generator, as handlers of streams are
+
+
+# Of streaming kind whatever the method: it refuses without waiting for the request, which may be large.
+_REFUSAL: Handler = grpc.stream_stream_rpc_method_handler(_refuse)
