@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import grpc
 from bertapi.v1 import bert_service_pb2 as pb
@@ -28,6 +29,7 @@ from bertserve.settings import Settings, named_bundles
 from bertserve.supervision.supervisor import Supervisor
 from bertserve.tasks.analysis import Analyzer
 from bertserve.tasks.prepare import Limits
+from bertserve.tuning import tune
 
 HEALTH_NAMES = ("", BERT_SERVICE)
 
@@ -86,14 +88,14 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     """Load every bundle, then serve. Raises BundleError, SettingsError or ServerError before anything is served."""
     bundles = named_bundles(settings)
     cores = usable_cores()
-    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
-    metrics = Metrics()
     loop = asyncio.get_running_loop()
+    settings = await loop.run_in_executor(None, _tuned, settings, next(iter(bundles.values())), cores)
+    lanes = _open_lanes(settings, cores)
+    metrics = Metrics()
     served = [
         await loop.run_in_executor(None, load_model, name, path, settings.lane_threads)
         for name, path in bundles.items()
     ]
-    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, cores=cores)
     batcher = _make_batcher(settings, lanes, served, metrics)
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
@@ -126,6 +128,16 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
 def join_address(host: str, port: int) -> str:
     """HOST:PORT, with the brackets that an IPv6 address needs."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
+    return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
+
+
+def _open_lanes(settings: Settings, cores: int) -> Lanes:
+    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
+    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, batch_tokens=settings.batch_tokens, cores=cores)
+    return lanes
 
 
 async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:

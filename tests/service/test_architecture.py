@@ -21,7 +21,7 @@ LAYERS = (
     ("server",),
     ("interceptors", "servicer", "probes"),
     ("statuses",),
-    ("tasks", "loading", "supervision"),
+    ("tasks", "loading", "supervision", "tuning"),
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
