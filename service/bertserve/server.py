@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import grpc
 from bertapi.v1 import bert_service_pb2 as pb
@@ -29,6 +30,7 @@ from bertserve.settings import Settings, named_bundles
 from bertserve.supervision.supervisor import Supervisor
 from bertserve.tasks.analysis import Analyzer
 from bertserve.tasks.prepare import Limits
+from bertserve.tuning import tune
 
 HEALTH_NAMES = ("", BERT_SERVICE)
 METHODS = {
@@ -89,13 +91,13 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     metrics = Metrics()
     guards = open_guards(settings, metrics)
     cores = usable_cores()
-    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
     loop = asyncio.get_running_loop()
+    settings = await loop.run_in_executor(None, _tuned, settings, next(iter(bundles.values())), cores)
+    lanes = _open_lanes(settings, cores)
     served = [
         await loop.run_in_executor(None, load_model, name, path, settings.lane_threads)
         for name, path in bundles.items()
     ]
-    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, cores=cores)
     batcher = _make_batcher(settings, lanes, served, metrics)
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
@@ -125,6 +127,16 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         probes.stop()
         analyzer.stop()
         lanes.stop()
+
+
+def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
+    return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
+
+
+def _open_lanes(settings: Settings, cores: int) -> Lanes:
+    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
+    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, batch_tokens=settings.batch_tokens, cores=cores)
+    return lanes
 
 
 async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:

@@ -90,6 +90,11 @@ class Settings(BaseSettings):
     batch_tokens: int = Field(
         256, ge=1, description="Tokens in a batch at most, save for one longer text; more delays short texts."
     )
+    tune: bool = Field(
+        False,
+        description="Measure lanes, lane threads and batch tokens on the first bundle before ready, in place of their "
+        "flags; takes seconds.",
+    )
     queue_tokens: int = Field(
         65_536,
         ge=1,

@@ -22,7 +22,7 @@ LAYERS = (
     ("listening",),
     ("interceptors", "servicer", "probes"),
     ("statuses",),
-    ("tasks", "loading", "supervision"),
+    ("tasks", "loading", "supervision", "tuning"),
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
