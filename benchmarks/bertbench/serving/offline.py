@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from bertserve.engine.items import Item
 from bertserve.engine.session import Engine
@@ -31,8 +32,16 @@ def fill_batches(items: Sequence[Item], batch_tokens: int) -> list[list[Item]]:
     return batches
 
 
-def measure_offline(engine: Engine, batches: Sequence[list[Item]], lanes: int, seconds: float) -> float:
-    """Tokens a second, all lanes together. Batches are packed by the lanes, and run round and round."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """All lanes together. cpu_cores: processor time ÷ time; less than the lanes' threads where others took the rest."""
+
+    tokens_per_second: float
+    cpu_cores: float
+
+
+def measure_offline(engine: Engine, batches: Sequence[list[Item]], lanes: int, seconds: float) -> Offline:
+    """The engine at full speed. Batches are packed by the lanes, and run round and round."""
     engine.run_items(batches[0])
     supply = itertools.cycle(batches)
 
@@ -44,5 +53,8 @@ def measure_offline(engine: Engine, batches: Sequence[list[Item]], lanes: int, s
             tokens += sum(item.length for item in batch)
         return tokens / (time.monotonic() - began)
 
+    began, cpu_began = time.monotonic(), time.process_time()
     with ThreadPoolExecutor(lanes) as pool:
-        return sum(future.result() for future in [pool.submit(work) for _ in range(lanes)])
+        speed = sum(future.result() for future in [pool.submit(work) for _ in range(lanes)])
+    cpu_cores = (time.process_time() - cpu_began) / (time.monotonic() - began)
+    return Offline(tokens_per_second=speed, cpu_cores=cpu_cores)

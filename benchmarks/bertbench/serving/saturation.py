@@ -18,7 +18,7 @@ from bertbench.load.plan import ClosedLoop, Plan
 from bertbench.load.requests import PreparedRequest
 from bertbench.load.summary import ServerSummary, Summary
 from bertbench.load.tables import seconds_text
-from bertbench.serving.offline import fill_batches, measure_offline
+from bertbench.serving.offline import Offline, fill_batches, measure_offline
 from bertbench.serving.server_process import serving
 from bertbench.serving.workload import Workload, embed_each
 
@@ -41,15 +41,20 @@ class Arrangement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Tokens/s of the engine alone, before and after the server's run, and that run."""
+    """The engine alone, before and after the server's run, and that run."""
 
-    offline_before: float
-    offline_after: float
+    offline_before: Offline
+    offline_after: Offline
     served: Summary
 
     @property
     def offline(self) -> float:
-        return (self.offline_before + self.offline_after) / 2
+        """Tokens/s of the engine alone."""
+        return (self.offline_before.tokens_per_second + self.offline_after.tokens_per_second) / 2
+
+    @property
+    def offline_cpu_cores(self) -> float:
+        return (self.offline_before.cpu_cores + self.offline_after.cpu_cores) / 2
 
     @property
     def server(self) -> ServerSummary:
@@ -100,6 +105,18 @@ class Saturation:
     def speed_while_busy(self) -> float:
         """A lane's tokens/s while it runs a batch ÷ the same offline: what sharing the cores costs."""
         return self.ratio / self.busy
+
+    @property
+    def cpu_ratio(self) -> float:
+        """The server's tokens per second of processor time ÷ the engine's own. What other programs take leaves it
+        alone, but not what is lost by waiting."""
+        return self._median(
+            lambda one: (one.served.tokens_per_second / one.server.cpu_cores) / (one.offline / one.offline_cpu_cores)
+        )
+
+    @property
+    def offline_cpu_cores(self) -> float:
+        return self._median(lambda one: one.offline_cpu_cores)
 
     @property
     def server_cpu_cores(self) -> float:
@@ -175,8 +192,10 @@ def saturation_table(found: Sequence[Saturation]) -> Table:
         ("server", lambda one: f"{one.served:,.0f} tokens/s"),
         ("server ÷ engine", lambda one: f"{one.ratio:.3f}"),
         ("… on the cores that the generator left", lambda one: f"{one.corrected_ratio:.3f}"),
+        ("… by processor time", lambda one: f"{one.cpu_ratio:.3f}"),
         ("time that lanes ran batches", lambda one: f"{one.busy:.1%}"),
         ("their speed meanwhile ÷ alone", lambda one: f"{one.speed_while_busy:.3f}"),
+        ("engine's CPU, alone", lambda one: f"{one.offline_cpu_cores:.2f} of {one.cores} cores"),
         ("server's CPU", lambda one: f"{one.server_cpu_cores:.2f} of {one.cores} cores"),
         ("generator's CPU", lambda one: f"{one.generator_cpu_cores:.2f} of {one.cores} cores"),
         ("p50", lambda one: seconds_text(one.p50)),
@@ -188,5 +207,5 @@ def saturation_table(found: Sequence[Saturation]) -> Table:
 
 def saturation_json(found: Sequence[Saturation]) -> list[dict[str, Any]]:
     """The figures, those derived included."""
-    derived = ("offline", "served", "ratio", "corrected_ratio", "busy", "speed_while_busy", "p50", "p99")
+    derived = ("offline", "served", "ratio", "corrected_ratio", "cpu_ratio", "busy", "speed_while_busy", "p50", "p99")
     return [asdict(one) | {name: getattr(one, name) for name in derived} for one in found]
