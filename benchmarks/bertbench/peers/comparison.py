@@ -85,8 +85,8 @@ def compare(contestants: Sequence[Contestant], console: Console, seconds: float)
 
 def comparison_table(found: Sequence[Peer]) -> Table:
     """Every load of every peer; ratios are to the first peer under the same load."""
-    table = Table(title="Ratios are to the first server under the same load", title_justify="left")
-    for column in ("load", "tokens/s", "ratio", "p50", "p99", "ratio", "failed"):
+    table = Table(title="×: the figure ÷ that of the first server under the same load", title_justify="left")
+    for column in ("load", "tokens/s", "×", "p50", "p99", "×", "failed"):
         table.add_column(column, justify="left" if column == "load" else "right", no_wrap=True)
     ours = found[0]
     for peer in found:
