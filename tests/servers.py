@@ -75,10 +75,13 @@ def start_refused(*arguments: str | Path) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def running_server(*arguments: str | Path, environment: dict[str, str] | None = None) -> Iterator[RunningServer]:
-    """A server that said ready; killed at the end of the block if it still runs."""
+def running_server(
+    *arguments: str | Path, environment: dict[str, str] | None = None, program: Path | None = None
+) -> Iterator[RunningServer]:
+    """A server that said ready; killed at the end of the block if it still runs. program: in place of bertserve."""
+    started = command("--port", "0", "--metrics-port", "0", "--drain-pause", "0.1", *arguments)
     process = subprocess.Popen(
-        command("--port", "0", "--metrics-port", "0", "--drain-pause", "0.1", *arguments),
+        started if program is None else [sys.executable, str(program), *started[3:]],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

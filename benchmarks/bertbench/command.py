@@ -6,10 +6,16 @@ import typer
 
 from bertbench.checkpoint import checkpoint
 from bertbench.graph.command import graph
+from bertbench.load.command import load
+from bertbench.peers.command import peers
+from bertbench.serving.command import app as serving
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
 app.command()(graph)
 app.command()(checkpoint)
+app.command()(load)
+app.command()(peers)
+app.add_typer(serving, name="serving")
 
 
 @app.callback()

@@ -221,13 +221,13 @@ def list_models(*, timeout_seconds: float | None = None) -> Call[tuple[results.M
 
 def _text_inputs(inputs: Texts) -> list[pb.TextInput]:
     if isinstance(inputs, str | tuple | pb.TextInput):
-        return [_text_input(inputs)]
+        return [text_input(inputs)]
     if isinstance(inputs, bytes):
         raise TypeError("inputs: bytes are no text; decode them first")
-    return [_text_input(text) for text in inputs]
+    return [text_input(text) for text in inputs]
 
 
-def _text_input(text: Text) -> pb.TextInput:
+def text_input(text: Text) -> pb.TextInput:
     match text:
         case str():
             return pb.TextInput(text=text)

@@ -13,20 +13,18 @@ config is `service_config.json`, in force on every channel. Failures are `BertEr
 
 from __future__ import annotations
 
-import functools
-import inspect
 import time
 from asyncio import sleep
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 
-from bertapi import calls, transport
+from bertapi import calls, streams, transport
 from bertapi.calls import Call, EmbedOptions, FillMaskOptions, TagOptions
 from bertapi.errors import (
     BertError,
@@ -41,6 +39,8 @@ from bertapi.errors import (
     Violation,
     read_error,
 )
+from bertapi.methods import async_method, documented_by, method
+from bertapi.results import StreamedAnalysis
 from bertapi.transport import tls_credentials
 from bertapi.v1 import bert_service_pb2_grpc
 from bertapi.v1.bert_service_pb2 import TextInput
@@ -66,44 +66,6 @@ __all__ = [
 ]
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
-
-P = ParamSpec("P")
-ResultT = TypeVar("ResultT")
-MethodT = TypeVar("MethodT", bound=Callable[..., object])
-
-
-def _method(build: Callable[P, Call[ResultT]]) -> Callable[Concatenate[BertClient, P], ResultT]:
-    """The blocking method that sends what `build` makes of its arguments."""
-
-    @functools.wraps(build)
-    def send(client: BertClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
-        call = build(*args, **kwargs)
-        return call.read(client.fetch(call))
-
-    return _signed(send, build)
-
-
-def _async_method(
-    build: Callable[P, Call[ResultT]],
-) -> Callable[Concatenate[AsyncBertClient, P], Coroutine[Any, Any, ResultT]]:
-    """The coroutine method that sends what `build` makes of its arguments."""
-
-    @functools.wraps(build)
-    async def send(client: AsyncBertClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
-        call = build(*args, **kwargs)
-        return call.read(await client.fetch(call))
-
-    return _signed(send, build)
-
-
-def _signed(method: MethodT, build: Callable[..., object]) -> MethodT:
-    """Make `help` show the builder's parameters after `self`, and the result in place of the call that gives it."""
-    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    signature = inspect.signature(build)
-    result = str(signature.return_annotation).removeprefix("Call[").removesuffix("]")
-    shown = signature.replace(parameters=[own, *signature.parameters.values()], return_annotation=result)
-    method.__signature__ = shown  # type: ignore[attr-defined]
-    return method
 
 
 class BertClient:
@@ -137,15 +99,31 @@ class BertClient:
         self._stub = bert_service_pb2_grpc.BertServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
-    embed = _method(calls.embed)
-    fill_mask = _method(calls.fill_mask)
-    score_next_sentence = _method(calls.score_next_sentence)
-    analyze = _method(calls.analyze)
-    classify = _method(calls.classify)
-    tag_tokens = _method(calls.tag_tokens)
-    tokenize = _method(calls.tokenize)
-    get_model = _method(calls.get_model)
-    list_models = _method(calls.list_models)
+    embed = method(calls.embed)
+    fill_mask = method(calls.fill_mask)
+    score_next_sentence = method(calls.score_next_sentence)
+    analyze = method(calls.analyze)
+    classify = method(calls.classify)
+    tag_tokens = method(calls.tag_tokens)
+    tokenize = method(calls.tokenize)
+    get_model = method(calls.get_model)
+    list_models = method(calls.list_models)
+
+    @documented_by(streams.stream_analyze)
+    def stream_analyze(self, *args: Any, **kwargs: Any) -> Iterator[StreamedAnalysis]:
+        call = streams.stream_analyze(*args, **kwargs)
+        responses = self._stub.StreamAnalyze(
+            call.requests(self._model),
+            timeout=transport.grpc_timeout(call.timeout_seconds),
+            metadata=transport.call_metadata(self._token),
+        )
+        try:
+            for response in responses:
+                yield streams.read_streamed(response)
+        except grpc.RpcError as error:
+            raise read_error(error) from error
+        finally:
+            responses.cancel()
 
     def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
@@ -217,15 +195,31 @@ class AsyncBertClient:
         self._stub = bert_service_pb2_grpc.BertServiceStub(self._channel)
         self._health = health_pb2_grpc.HealthStub(self._channel)
 
-    embed = _async_method(calls.embed)
-    fill_mask = _async_method(calls.fill_mask)
-    score_next_sentence = _async_method(calls.score_next_sentence)
-    analyze = _async_method(calls.analyze)
-    classify = _async_method(calls.classify)
-    tag_tokens = _async_method(calls.tag_tokens)
-    tokenize = _async_method(calls.tokenize)
-    get_model = _async_method(calls.get_model)
-    list_models = _async_method(calls.list_models)
+    embed = async_method(calls.embed)
+    fill_mask = async_method(calls.fill_mask)
+    score_next_sentence = async_method(calls.score_next_sentence)
+    analyze = async_method(calls.analyze)
+    classify = async_method(calls.classify)
+    tag_tokens = async_method(calls.tag_tokens)
+    tokenize = async_method(calls.tokenize)
+    get_model = async_method(calls.get_model)
+    list_models = async_method(calls.list_models)
+
+    @documented_by(streams.stream_analyze)
+    async def stream_analyze(self, *args: Any, **kwargs: Any) -> AsyncIterator[StreamedAnalysis]:
+        call = streams.stream_analyze(*args, **kwargs)
+        responses = self._stub.StreamAnalyze(
+            call.requests_async(self._model),
+            timeout=transport.grpc_timeout(call.timeout_seconds),
+            metadata=transport.call_metadata(self._token),
+        )
+        try:
+            async for response in responses:
+                yield streams.read_streamed(response)
+        except grpc.RpcError as error:
+            raise read_error(error) from error
+        finally:
+            responses.cancel()
 
     async def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""

@@ -47,32 +47,32 @@ ELEMENT_TYPES: dict[int, str] = {pb.VECTOR_TYPE_FLOAT32: "<f4", pb.VECTOR_TYPE_F
 
 
 def read_embeddings(response: pb.EmbedResponse) -> Embeddings:
-    return Embeddings(tuple(map(_embedding, response.embeddings)), _info(response.info))
+    return Embeddings(tuple(map(_embedding, response.embeddings)), read_info(response.info))
 
 
 def read_filled_texts(response: pb.FillMaskResponse) -> Results[FilledText]:
-    return Results(tuple(map(_filled_text, response.results)), _info(response.info))
+    return Results(tuple(map(_filled_text, response.results)), read_info(response.info))
 
 
 def read_next_sentence_scores(response: pb.ScoreNextSentenceResponse) -> Results[NextSentenceScore]:
-    return Results(_records(NextSentenceScore, response.scores), _info(response.info))
+    return Results(_records(NextSentenceScore, response.scores), read_info(response.info))
 
 
 def read_analyses(response: pb.AnalyzeResponse) -> Results[Analysis]:
-    return Results(tuple(map(_analysis, response.analyses)), _info(response.info))
+    return Results(tuple(map(read_analysis, response.analyses)), read_info(response.info))
 
 
 def read_classifications(response: pb.ClassifyResponse) -> Results[Classification]:
-    return Results(tuple(map(_classification, response.results)), _info(response.info))
+    return Results(tuple(map(_classification, response.results)), read_info(response.info))
 
 
 def read_tagged_texts(response: pb.TagTokensResponse) -> Results[TaggedText]:
-    return Results(tuple(map(_tagged_text, response.results)), _info(response.info))
+    return Results(tuple(map(_tagged_text, response.results)), read_info(response.info))
 
 
 def read_tokenized_texts(response: pb.TokenizeResponse) -> Results[TokenizedText]:
     texts = (_record(TokenizedText, text, tokens=_records(Token, text.tokens)) for text in response.results)
-    return Results(tuple(texts), _info(response.info))
+    return Results(tuple(texts), read_info(response.info))
 
 
 def read_model(response: pb.GetModelResponse) -> Model:
@@ -128,7 +128,7 @@ def _tagged_text(message: pb.TaggedText) -> TaggedText:
     return _record(TaggedText, message, tokens=tokens, entities=_records(Entity, message.entities))
 
 
-def _analysis(message: pb.Analysis) -> Analysis:
+def read_analysis(message: pb.Analysis) -> Analysis:
     return Analysis(
         embedding=_embedding(message.embedding) if message.HasField("embedding") else None,
         fill_mask=_filled_text(message.fill_mask) if message.HasField("fill_mask") else None,
@@ -157,7 +157,7 @@ def _enum_name(enum: _EnumTypeWrapper[ValueT], value: ValueT) -> str:
     return str(enum.Name(value)).removeprefix(prefix).lower()
 
 
-def _info(message: pb.ResponseInfo) -> ResponseInfo:
+def read_info(message: pb.ResponseInfo) -> ResponseInfo:
     timings = message.timings
     return _record(
         ResponseInfo,

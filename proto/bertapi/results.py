@@ -12,6 +12,8 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from bertapi.errors import BertError
+
 Vectors = NDArray[np.float32] | NDArray[np.float16]
 ResultT = TypeVar("ResultT")
 
@@ -161,6 +163,16 @@ class Analysis:
     def truncated(self) -> bool:
         parts = (self.embedding, self.fill_mask, self.next_sentence, self.classification, self.tags)
         return any(part.truncated for part in parts if part is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreamedAnalysis:
+    """The answer to one input of a stream. index: of the input. Either analysis and info are there, or the error."""
+
+    index: int
+    analysis: Analysis | None
+    error: BertError | None
+    info: ResponseInfo | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from bertserve.bundle import BundleError
 from bertserve.listening import ServerError
-from bertserve.logs import start_logs
+from bertserve.logs import finish_logs, start_logs
 from bertserve.server import open_server
 from bertserve.settings import Settings, SettingsError, read_settings
 
@@ -18,34 +20,49 @@ LAST_LINES_SECONDS = 1.0
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
+ENGINE_LOST = 3
+
 
 def main() -> None:
-    """Exit 0 after a drain, 1 where the server cannot start, 2 for a wrong flag or variable."""
+    """Exit 0 after a drain, 1 where the server cannot start, 2 for a wrong flag or variable, 3 with a lost engine."""
     try:
         settings = read_settings(sys.argv[1:])
     except SettingsError as error:
-        sys.exit(_complain(str(error), code=2))
-    log_lines = start_logs(settings.log_level)
+        _leave(_complain(str(error), code=2))
+    start_logs(settings.log_level)
     for number in STOP_SIGNALS:
         signal.signal(number, _leave_at_once)
     try:
-        asyncio.run(_serve(settings))
+        _leave(asyncio.run(_serve(settings)))
     except SettingsError as error:
-        sys.exit(_complain(str(error), code=2))
+        _leave(_complain(str(error), code=2))
     except (BundleError, ServerError) as error:
-        sys.exit(_complain(str(error), code=1))
-    finally:
-        log_lines.wait_until_written(LAST_LINES_SECONDS)
+        _leave(_complain(str(error), code=1))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> int:
+    """The exit status."""
     stop = asyncio.Event()
     async with open_server(settings) as server:
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         print(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}", flush=True)  # noqa: T201
-        await stop.wait()
-        await server.drain()
+        events = [asyncio.create_task(event.wait()) for event in (stop, server.engine_lost)]
+        await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            await server.drain()
+        else:
+            await server.abandon()
+        return ENGINE_LOST if server.engine_lost.is_set() else 0
+
+
+def _leave(status: int) -> NoReturn:
+    """At once, so that neither a thread that never comes back nor a full disk changes the exit status."""
+    finish_logs(LAST_LINES_SECONDS)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _leave_at_once(number: int, frame: object) -> None:  # noqa: ARG001 - the signature is signal's
@@ -54,7 +71,8 @@ def _leave_at_once(number: int, frame: object) -> None:  # noqa: ARG001 - the si
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"bertserve: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    with contextlib.suppress(OSError):
+        print(f"bertserve: {message}", file=sys.stderr, flush=True)  # noqa: T201
     return code
 
 

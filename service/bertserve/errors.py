@@ -1,4 +1,4 @@
-"""What can go wrong with a request, in the caller's terms. One status each: see `interceptors.STATUSES`.
+"""What can go wrong with a request, in the caller's terms. One status each: see `statuses.STATUSES`.
 
 decode   → Undecodable
 prepare  → InvalidInput, MissingHead, UnknownModel

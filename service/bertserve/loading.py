@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from bertserve.batching.policy import Speed
+from bertserve.batching.admission import Speed
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden, read_golden
 from bertserve.engine.session import Engine

@@ -6,6 +6,7 @@ The RPC metrics carry go-grpc-prometheus's names and label values, so that stock
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 
@@ -21,11 +22,29 @@ RELOAD_RESULTS = ("used", "refused")
 RPC_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelMetrics:
+    """The series of one model, looked up once: finding them by their labels costs more than counting.
+
+    stages, rejected, dropped: by stage and reason.
+    """
+
+    batch_tokens: Histogram
+    batch_items: Histogram
+    stages: dict[str, Histogram]
+    tokens: Counter
+    rejected: dict[str, Counter]
+    dropped: dict[str, Counter]
+    engine_failures: Counter
+    engine_busy_seconds: Counter
+
+
 class Metrics:
     """All series of one server, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._of_model: dict[str, ModelMetrics] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.rpc_started = self._counter("grpc_server_started_total", "RPCs started.", RPC_LABELS)
@@ -54,9 +73,8 @@ class Metrics:
             "Time that lanes spent running batches, summed over lanes.",
             ("model",),
         )
-        self.reloads = self._counter(
-            "bertserve_reloads_total", "Changes seen in files of certificates or tokens.", ("what", "result")
-        )
+        self.reloads = self._counter("bertserve_reloads_total", "Changes of TLS and token files.", ("what", "result"))
+        self.lanes_lost = Counter("bertserve_lanes_lost_total", "Lanes that died or stalled.", registry=self.registry)
         self._model_info = Gauge(
             "bertserve_model_info",
             "A served bundle; always 1.",
@@ -65,18 +83,26 @@ class Metrics:
         )
 
     def add_model(self, name: str, bundle_id: str, family: str, precision: str, source: str) -> None:
-        """Set every series of a model to zero, so that rates are right from the first event."""
+        """Say what is served, and set every series of a model to zero, so that rates are right from the first event."""
         self._model_info.labels(name, bundle_id, family, precision, source).set(1)
-        for stage in STAGES:
-            self.stage_seconds.labels(name, stage)
-        for reason in REJECT_REASONS:
-            self.rejected.labels(name, reason)
-        for reason in DROP_REASONS:
-            self.dropped.labels(name, reason)
-        for counter in (self.tokens, self.engine_failures, self.engine_busy_seconds):
-            counter.labels(name)
-        for histogram in (self.batch_tokens, self.batch_items):
-            histogram.labels(name)
+        self.of_model(name)
+
+    def of_model(self, name: str) -> ModelMetrics:
+        if name not in self._of_model:
+            self._of_model[name] = self._find(name)
+        return self._of_model[name]
+
+    def _find(self, name: str) -> ModelMetrics:
+        return ModelMetrics(
+            batch_tokens=self.batch_tokens.labels(name),
+            batch_items=self.batch_items.labels(name),
+            stages={stage: self.stage_seconds.labels(name, stage) for stage in STAGES},
+            tokens=self.tokens.labels(name),
+            rejected={reason: self.rejected.labels(name, reason) for reason in REJECT_REASONS},
+            dropped={reason: self.dropped.labels(name, reason) for reason in DROP_REASONS},
+            engine_failures=self.engine_failures.labels(name),
+            engine_busy_seconds=self.engine_busy_seconds.labels(name),
+        )
 
     def add_reloaded(self, what: str) -> None:
         """Set the series of files that are read again when they change to zero."""

@@ -26,15 +26,22 @@ from bertserve.models import Models, ServedModel
 from bertserve.probes import Probes
 from bertserve.servicer.service import BertServicer
 from bertserve.settings import Settings, named_bundles
+from bertserve.supervision.supervisor import Supervisor
 from bertserve.tasks.analysis import Analyzer
 from bertserve.tasks.prepare import Limits
 
 HEALTH_NAMES = ("", BERT_SERVICE)
-METHODS = tuple(method.name for method in pb.DESCRIPTOR.services_by_name["BertService"].methods)
+METHODS = {
+    method.name: "bidi_stream" if method.client_streaming else "unary"
+    for method in pb.DESCRIPTOR.services_by_name["BertService"].methods
+}
 
 # Before the port closes: how long nobody may have called, and how long to wait for that at most.
 QUIET_SECONDS = 0.1
 QUIET_TIMEOUT_SECONDS = 2.0
+
+# Of a lost engine's callers, to receive their status.
+ABANDON_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +57,10 @@ class Server:
 
     def __init__(
         self, settings: Settings, grpc_server: grpc.aio.Server, health_servicer: health.aio.HealthServicer,
-        open_calls: OpenCalls, addresses: Addresses,
+        open_calls: OpenCalls, supervisor: Supervisor, addresses: Addresses,
     ) -> None:  # fmt: skip
         self.addresses = addresses
+        self.engine_lost = supervisor.has_given_up
         self._settings = settings
         self._grpc_server = grpc_server
         self._health = health_servicer
@@ -63,11 +71,15 @@ class Server:
         log("draining", open_calls=self._open_calls.count)
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_pause)
-        self._open_calls.is_draining = True
+        self._open_calls.draining.set()
         if not await self._open_calls.wait_for_none(self._settings.grace):
             log("grace is over", open_calls=self._open_calls.count)
         await self._open_calls.wait_for_quiet(QUIET_SECONDS, QUIET_TIMEOUT_SECONDS)
         await self._grpc_server.stop(grace=0)
+
+    async def abandon(self) -> None:
+        """Send what the callers of a lost engine are told, and no more."""
+        await self._open_calls.wait_for_none(ABANDON_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -88,28 +100,41 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
     health_servicer = health.aio.HealthServicer()
+    supervisor = Supervisor(
+        lanes, batcher, [model.engine for model in served], settings.stall_seconds, metrics,
+        on_ready=lambda is_ready: _set_health(health_servicer, is_ready),
+    )  # fmt: skip
     interceptors = [MetricsInterceptor(metrics, {BERT_SERVICE: METHODS}), StatusInterceptor(open_calls, metrics)]
     grpc_server = make_grpc_server(settings, guards, interceptors)
-    pb_grpc.add_BertServiceServicer_to_server(BertServicer(Models(served), analyzer, metrics), grpc_server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
-    reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    servicer = BertServicer(Models(served), analyzer, metrics, open_calls.draining)
+    _add_services(grpc_server, servicer, health_servicer)
     port = bind(grpc_server, settings, guards)
-    probes = _open_probes(settings, metrics, lanes, open_calls)
-    addresses = Addresses(
-        grpc=join_address(settings.host, port),
-        metrics=join_address(settings.metrics_host or settings.host, probes.port),
-    )
+    probes = _open_probes(settings, metrics, supervisor, open_calls)
+    addresses = _addresses(settings, port, probes.port)
     try:
-        for name in HEALTH_NAMES:
-            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        await _set_health(health_servicer, is_ready=True)
         await grpc_server.start()
-        yield Server(settings, grpc_server, health_servicer, open_calls, addresses)
+        yield Server(settings, grpc_server, health_servicer, open_calls, supervisor, addresses)
     finally:
+        supervisor.stop()
         await grpc_server.stop(grace=0)
         guards.stop()
         probes.stop()
         analyzer.stop()
         lanes.stop()
+
+
+def _addresses(settings: Settings, grpc_port: int, metrics_port: int) -> Addresses:
+    return Addresses(
+        grpc=join_address(settings.host, grpc_port),
+        metrics=join_address(settings.metrics_host or settings.host, metrics_port),
+    )
+
+
+async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in HEALTH_NAMES:
+        await health_servicer.set(name, status)
 
 
 def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], metrics: Metrics) -> Batcher:
@@ -134,15 +159,23 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _open_probes(settings: Settings, metrics: Metrics, lanes: Lanes, open_calls: OpenCalls) -> Probes:
+def _add_services(
+    grpc_server: grpc.aio.Server, servicer: BertServicer, health_servicer: health.aio.HealthServicer
+) -> None:
+    pb_grpc.add_BertServiceServicer_to_server(servicer, grpc_server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
+    reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+
+
+def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, open_calls: OpenCalls) -> Probes:
     host = settings.metrics_host or settings.host
     try:
         return Probes(
             host,
             settings.metrics_port,
             metrics.registry,
-            is_alive=lambda: True,
-            is_ready=lambda: lanes.are_alive and not open_calls.is_draining,
+            is_alive=lambda: supervisor.is_alive,
+            is_ready=lambda: supervisor.is_ready and not open_calls.draining.is_set(),
         )
     except OSError as error:
         address = join_address(host, settings.metrics_port)

@@ -91,10 +91,20 @@ class Settings(BaseSettings):
         256, ge=1, description="Tokens in a batch at most, save for one longer text; more delays short texts."
     )
     queue_tokens: int = Field(
-        65_536, ge=1, description="Tokens that may wait; beyond, requests are refused. Also the largest request."
+        65_536,
+        ge=1,
+        description="Tokens that may wait for a bundle, in line and as many behind it in requests longer than a batch; "
+        "beyond, requests are refused. Also the largest request.",
     )
     max_wait_overtaken: float = Field(
         0.5, ge=0, description="Seconds after which no younger item may overtake an item that waits."
+    )
+    stall_seconds: float = Field(
+        20.0,
+        gt=0,
+        le=3600,
+        description="Seconds, beyond ten times its expected time, after which a batch counts as stalled: its callers "
+        "get UNAVAILABLE and its lane is replaced.",
     )
     max_inputs: int = Field(1024, ge=1, description="Inputs in a request at most.")
     max_characters: int = Field(65_536, ge=1, description="Characters in a text at most, checked before tokenizing.")

@@ -1,10 +1,20 @@
 """Both clients against a real server."""
 
 import dataclasses
+import inspect
+import socket
 
 import numpy as np
 import pytest
-from bertapi.client import AsyncBertClient, BertClient, EmbedOptions, FillMaskOptions, InvalidInputError, TextInput
+from bertapi.client import (
+    AsyncBertClient,
+    BertClient,
+    EmbedOptions,
+    FillMaskOptions,
+    InvalidInputError,
+    TextInput,
+    UnavailableError,
+)
 
 FIRST, SECOND = "the [MASK] sat on the mat", "it was a good day"
 
@@ -118,3 +128,55 @@ def _comparable(value):
     if isinstance(value, tuple):
         return [_comparable(item) for item in value]
     return value
+
+
+def test_stream_answers_every_input_by_its_index(client):
+    """As `analyze` does; the inputs may come from anywhere, and are read as the server takes them."""
+    texts = [f"{SECOND} {SECOND * (number % 5)}" for number in range(100)]
+    answers = {answer.index: answer for answer in client.stream_analyze(iter(texts), embed=True)}
+    assert sorted(answers) == list(range(100))
+    for index, analysis in enumerate(client.analyze(texts, embed=True)):
+        np.testing.assert_array_equal(answers[index].analysis.embedding.vectors, analysis.embedding.vectors)
+
+
+def test_bad_input_of_a_stream_is_an_error_of_its_own(client):
+    """The same that a call of its own would raise, field included."""
+    good, bad = sorted(client.stream_analyze([SECOND, ""], embed=True), key=lambda answer: answer.index)
+    assert good.error is None
+    assert bad.analysis is None
+    assert isinstance(bad.error, InvalidInputError)
+    assert [violation.field for violation in bad.error.violations] == ["input.text"]
+
+
+async def test_asynchronous_stream_reads_asynchronous_inputs(server):
+    """And stops when its reader does."""
+
+    async def texts():
+        while True:
+            yield SECOND
+
+    async with AsyncBertClient(server.target, model="classifier") as client:
+        seen = []
+        async for answer in client.stream_analyze(texts(), classify=True):
+            assert answer.analysis.classification.labels
+            assert answer.info.model == "classifier"
+            seen.append(answer.index)
+            if len(seen) == 100:
+                break
+    assert len(set(seen)) == 100
+
+
+def test_stream_that_fails_as_a_whole_raises():
+    """Where nothing listens there is nothing to answer."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        target = f"127.0.0.1:{taken.getsockname()[1]}"
+        with BertClient(target) as client, pytest.raises(UnavailableError):
+            list(client.stream_analyze([SECOND], embed=True, timeout_seconds=30))
+
+
+def test_help_shows_what_a_stream_takes(client):
+    """The builder's parameters, on the bound method."""
+    parameters = inspect.signature(client.stream_analyze).parameters
+    assert next(iter(parameters)) == "inputs"
+    assert "truncation" in parameters

@@ -21,7 +21,8 @@ LAYERS = (
     ("server",),
     ("listening",),
     ("interceptors", "servicer", "probes"),
-    ("tasks", "loading"),
+    ("statuses",),
+    ("tasks", "loading", "supervision"),
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
@@ -29,7 +30,7 @@ LAYERS = (
 )
 LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "interceptors", "listening", "server"}
+TRANSPORT = {"servicer", "interceptors", "statuses", "listening", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:
@@ -85,7 +86,7 @@ def test_arrows_point_one_way(module: str) -> None:
 
 
 def test_only_the_edge_knows_the_transport() -> None:
-    """grpc and bertapi are imported by servicer, interceptors and server alone."""
+    """grpc and bertapi are imported by servicer, interceptors, their statuses and server alone."""
     users = {room(m) for m, path in SERVER.items() if {n.split(".")[0] for n in imports(path)} & {"grpc", "bertapi"}}
     assert users == TRANSPORT
 
@@ -112,9 +113,9 @@ def test_nothing_knows_the_benchmarks(package: str) -> None:
 
 
 def test_the_graph_is_measured_as_it_is_served() -> None:
-    """bertbench.graph imports of bertserve the bundle, the engine and the count of cores, and nothing above them."""
-    found = {n for m, path in sources("bertbench").items() if room(m) == "graph" for n in imports(path)}
-    assert {room(name) for name in found if name.startswith("bertserve.")} <= {"bundle", "engine", "cores"}
+    """bertbench.graph imports of bertserve the bundle, the engine and the policy of batching, and nothing above."""
+    used = {n for m, path in sources("bertbench").items() if room(m) == "graph" for n in imports(path)}
+    assert {room(name) for name in used if name.startswith("bertserve.")} <= {"bundle", "engine", "batching"}
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:
@@ -123,9 +124,10 @@ def test_export_uses_of_the_server_what_it_verifies_with() -> None:
     assert used <= {"bundle", "tokenizer", "engine"}
 
 
-def test_policy_has_no_clock_thread_or_loop() -> None:
-    """Batching decisions are pure functions."""
-    known = {name.split(".")[0] for name in imports(SERVER["bertserve.batching.policy"])}
+@pytest.mark.parametrize("module", ["batching.policy", "batching.admission", "supervision.verdict"])
+def test_decisions_have_no_clock_thread_or_loop(module: str) -> None:
+    """They are pure functions."""
+    known = {name.split(".")[0] for name in imports(SERVER[f"bertserve.{module}"])}
     assert known <= {"__future__", "collections", "dataclasses", "enum", "itertools"}
 
 

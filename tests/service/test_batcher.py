@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from bertserve.batching.admission import Speed
 from bertserve.batching.batcher import Batcher
-from bertserve.batching.policy import BatchLimits, Speed
+from bertserve.batching.policy import BatchLimits
 from bertserve.engine.items import Item, ItemOutputs, Wanted
 from bertserve.engine.lanes import Lanes
 from bertserve.engine.packing import PackedBatch, pack
+from bertserve.engine.session import RunStop
 from bertserve.errors import DeadlinePassed, InvalidInput, Overloaded
 from bertserve.metrics import Metrics
 
@@ -23,22 +25,32 @@ QUEUE_TOKENS = 200
 
 
 class ScriptedEngine:
-    """Answers each item with its first id; raises where an item holds POISON; runs only while its gate is open."""
+    """Answers each item with its first id; raises where an item holds POISON; runs only while its gate is open.
+
+    unpackable: an id that cannot be packed. most_items: beyond so many in a batch, the run raises `error`.
+    """
 
     def __init__(self) -> None:
+        self.unpackable = -1
+        self.most_items = 1000
+        self.error: Exception = MemoryError()
         self.gate = threading.Event()
         self.batches: list[list[int]] = []
         self.entered = threading.Semaphore(0)
 
     def pack(self, items: list[Item]) -> PackedBatch:
+        if any(self.unpackable in item.input_ids for item in items):
+            raise MemoryError
         return pack(items, position_offset=0)
 
-    def run(self, batch: PackedBatch) -> list[ItemOutputs]:
+    def run(self, batch: PackedBatch, stop: RunStop) -> list[ItemOutputs]:  # noqa: ARG002
         self.batches.append([int(item.input_ids[0]) for item in batch.items])
         self.entered.release()
         assert self.gate.wait(timeout=30)
         if any(POISON in item.input_ids for item in batch.items):
             raise RuntimeError("poisoned")
+        if len(batch.items) > self.most_items:
+            raise self.error
         return [ItemOutputs(pooled=item.input_ids[:1].astype(np.float32)) for item in batch.items]
 
     def wait_until_entered(self) -> None:
@@ -77,12 +89,18 @@ async def batcher(engine: ScriptedEngine, lanes: Lanes, metrics: Metrics) -> Bat
     return batcher
 
 
-def ask(batcher: Batcher, *items: Item, deadline: float | None = None) -> asyncio.Task[list[int]]:
+def read_number(index: int, outputs: ItemOutputs) -> int:  # noqa: ARG001
+    return int(outputs.pooled[0])  # type: ignore[index]
+
+
+def ask(
+    batcher: Batcher, *items: Item, deadline: float | None = None, in_stream: bool = False
+) -> asyncio.Task[list[int]]:
     """Send a request, and let it reach the queue."""
 
     async def run() -> list[int]:
-        completed = await batcher.run("m", items, deadline)
-        return [int(outputs.pooled[0]) for outputs in completed.outputs]  # type: ignore[index]
+        completed = await batcher.run("m", items, deadline, read_number, in_stream=in_stream)
+        return list(completed.results)
 
     return asyncio.create_task(run())
 
@@ -184,26 +202,114 @@ async def test_full_queue_refuses_with_a_time_to_retry(
 ) -> None:
     """Beyond the bound nothing is let in; what was let in is answered."""
     running = await fill_lane(batcher, engine)
-    waiting = ask(batcher, *[item(3, 20)] * 10)
+    waiting = [ask(batcher, item(3, 20)) for _ in range(10)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="full") as caught:
         await ask(batcher, item(4))
+    with pytest.raises(Overloaded, match="full"):
+        batcher.check_room("m", None)
     assert caught.value.retry_after_seconds > 0
-    assert sample(metrics, "bertserve_rejected_total", reason="queue_full") == 1
+    assert sample(metrics, "bertserve_rejected_total", reason="queue_full") == 2
     engine.gate.set()
-    assert await waiting == [3] * 10
+    assert await asyncio.gather(*waiting) == [[3]] * 10
+    await asyncio.gather(*running)
+
+
+async def test_largest_request_leaves_room_for_others(batcher: Batcher, engine: ScriptedEngine) -> None:
+    """As many tokens as the queue takes, sent at once: whoever comes then waits for one window of it, not for all."""
+    running = await fill_lane(batcher, engine)
+    largest = ask(batcher, *[item(3, 20)] * 10)
+    await asyncio.sleep(0)
+    small = ask(batcher, item(4))
+    await asyncio.sleep(0)
+    engine.gate.set()
+    assert await small == [4]
+    assert engine.batches[2] == [3, 4]
+    assert not largest.done()
+    assert await largest == [3] * 10
+    await asyncio.gather(*running)
+
+
+async def test_streams_wait_where_requests_are_refused(batcher: Batcher, engine: ScriptedEngine) -> None:
+    """What comes by streams stands behind one window in common, and takes no room from requests."""
+    running = await fill_lane(batcher, engine)
+    streamed = [ask(batcher, item(3, 20), in_stream=True) for _ in range(20)]
+    await asyncio.sleep(0)
+    small = ask(batcher, item(4))
+    await asyncio.sleep(0)
+    engine.gate.set()
+    assert await small == [4]
+    assert engine.batches[2] == [3, 4]
+    assert await asyncio.gather(*streamed) == [[3]] * 20
+    await asyncio.gather(*running)
+
+
+async def test_bundles_take_turns(batcher: Batcher, engine: ScriptedEngine) -> None:
+    """A long line of one bundle does not hold up another's."""
+    other = ScriptedEngine()
+    other.gate, other.batches = engine.gate, engine.batches
+    batcher.add_model("other", other, Speed(tokens=1000, seconds=1))  # type: ignore[arg-type]
+    running = await fill_lane(batcher, engine)
+    flood = [ask(batcher, item(3, BATCH_TOKENS)) for _ in range(6)]
+    await asyncio.sleep(0)
+    small = asyncio.create_task(batcher.run("other", [item(4)], None, lambda index, _: index))
+    await asyncio.sleep(0)
+    engine.gate.set()
+    await asyncio.gather(*running, *flood, small)
+    assert engine.batches[2] == [4]
+
+
+async def test_batch_that_cannot_be_packed_fails_item_by_item(batcher: Batcher, engine: ScriptedEngine) -> None:
+    """For want of memory, say: its batch-mates are answered, and nobody waits for ever."""
+    running = await fill_lane(batcher, engine)
+    engine.unpackable = 99
+    good, bad, other = (ask(batcher, item(n)) for n in (3, 99, 5))
+    await asyncio.sleep(0)
+    engine.gate.set()
+    results = await asyncio.gather(good, bad, other, return_exceptions=True)
+    await asyncio.gather(*running)
+    assert results[0] == [3]
+    assert isinstance(results[1], MemoryError)
+    assert results[2] == [5]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("bad_alloc")], ids=["Python", "ONNX Runtime"])
+async def test_out_of_memory_is_survived(batcher: Batcher, engine: ScriptedEngine, error: Exception) -> None:
+    """A batch too large for the memory is run item by item."""
+    running = await fill_lane(batcher, engine)
+    engine.most_items, engine.error = 1, error
+    waiting = [ask(batcher, item(n)) for n in (3, 4, 5)]
+    await asyncio.sleep(0)
+    engine.gate.set()
+    assert await asyncio.gather(*waiting) == [[3], [4], [5]]
+    await asyncio.gather(*running)
+
+
+async def test_result_that_cannot_be_finished_fails_alone(batcher: Batcher, engine: ScriptedEngine) -> None:
+    """As an item that cannot be run."""
+    running = await fill_lane(batcher, engine)
+    bad = asyncio.create_task(batcher.run("m", [item(3)], None, lambda *_: 1 / 0))
+    good = ask(batcher, item(4))
+    await asyncio.sleep(0)
+    engine.gate.set()
+    with pytest.raises(ZeroDivisionError):
+        await bad
+    assert await good == [4]
+    assert engine.batches == [[1], [2], [3, 4]]
     await asyncio.gather(*running)
 
 
 async def test_wait_beyond_the_deadline_is_refused_early(batcher: Batcher, engine: ScriptedEngine) -> None:
     """A caller who would not live to see the answer is told at once."""
     running = await fill_lane(batcher, engine)
-    waiting = ask(batcher, *[item(3, 10)] * 10)
+    waiting = [ask(batcher, item(3, 10)) for _ in range(10)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded, match="outlast"):
         await ask(batcher, item(4), deadline=time.monotonic() + 0.05)
+    with pytest.raises(Overloaded, match="outlast"):
+        batcher.check_room("m", time.monotonic() + 0.05)
     engine.gate.set()
-    await asyncio.gather(*running, waiting)
+    await asyncio.gather(*running, *waiting)
 
 
 async def test_hopeless_deadline_is_refused_by_an_idle_server(batcher: Batcher) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import pytest
-from bertserve.batching.policy import BatchLimits, Choice, Load, Refusal, Speed, Waiting, choose_batch, refuse
+from bertserve.batching.policy import BatchLimits, Choice, Waiting, choose_batch, choose_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,8 +12,16 @@ LIMITS = BatchLimits(batch_tokens=100, overtaken_seconds=1.0)
 NOW = 1000.0
 
 
-def waiting(number: int, tokens: int, *, model: str = "m", age: float = 0.0, deadline: float | None = None) -> Waiting:
-    return Waiting(number=number, model=model, tokens=tokens, arrived=NOW - age, deadline=deadline)
+def waiting(
+    number: int, tokens: int, *, request: int | None = None, age: float = 0.0, deadline: float | None = None
+) -> Waiting:
+    return Waiting(
+        number=number,
+        request=number if request is None else request,
+        tokens=tokens,
+        since=NOW - age,
+        deadline=deadline,
+    )
 
 
 @st.composite
@@ -25,7 +32,7 @@ def queues(draw: st.DrawFn) -> list[Waiting]:
         waiting(
             number,
             draw(st.integers(1, 150)),
-            model=draw(st.sampled_from("ab")),
+            request=draw(st.integers(0, 10)),
             age=age,
             deadline=draw(st.sampled_from([None, NOW - 0.1, NOW + 10])),
         )
@@ -64,13 +71,6 @@ def test_budget_is_exceeded_by_a_lone_item_only(queue: list[Waiting]) -> None:
 
 
 @given(queues())
-def test_batch_holds_one_model(queue: list[Waiting]) -> None:
-    """Items of different bundles never share a batch."""
-    by_number = {item.number: item for item in queue}
-    assert len({by_number[number].model for number in choose_batch(queue, NOW, LIMITS).batch}) <= 1
-
-
-@given(queues())
 def test_oldest_live_item_always_runs(queue: list[Waiting]) -> None:
     """Whatever its size, the oldest item whose deadline has not passed is in the batch."""
     live = [item.number for item in queue if item.deadline is None or item.deadline > NOW]
@@ -88,14 +88,24 @@ def test_nobody_overtakes_an_item_past_the_bound(queue: list[Waiting]) -> None:
         for item in queue
         if item.number < youngest
         and item.number not in choice.batch + choice.expired
-        and NOW - item.arrived >= LIMITS.overtaken_seconds
+        and NOW - item.since >= LIMITS.overtaken_seconds
     ]
     assert not left_behind
 
 
 @given(queues())
+def test_no_item_overtakes_one_of_its_own_request(queue: list[Waiting]) -> None:
+    """Of each request a batch takes the first live ones of the line."""
+    choice = choose_batch(queue, NOW, LIMITS)
+    for request in {item.request for item in queue}:
+        live = [item.number for item in queue if item.request == request and item.number not in choice.expired]
+        taken = [number for number in live if number in choice.batch]
+        assert taken == live[: len(taken)]
+
+
+@given(queues())
 def test_order_of_arrival_is_kept_within_a_batch(queue: list[Waiting]) -> None:
-    """A batch lists its items in order of arrival."""
+    """A batch lists its items in the order of the line."""
     batch = choose_batch(queue, NOW, LIMITS).batch
     assert all(first < second for first, second in pairwise(batch))
 
@@ -112,26 +122,14 @@ def test_look_ahead_bounds_the_decision() -> None:
     assert choose_batch([waiting(n, 1) for n in range(5)], NOW, limits).batch == (0, 1)
 
 
-REFUSALS = {
-    "fits": (10, None, {}, None),
-    "fits its deadline": (10, 2.0, {"wait_seconds": 1.0, "run_seconds": 0.5}, None),
-    "larger than the queue": (101, None, {}, Refusal.TOO_LARGE),
-    "queue full": (20, None, {"queued_tokens": 90}, Refusal.QUEUE_FULL),
-    "wait outlasts the caller": (10, 1.0, {"wait_seconds": 0.9, "run_seconds": 0.2}, Refusal.WAIT),
-    "hopeless even alone": (10, 0.1, {"run_seconds": 0.2}, Refusal.DEADLINE),
-}
+def test_items_of_a_request_keep_their_order() -> None:
+    """Behind a long item of its own request a short one waits, while other requests' items pass."""
+    queue = [waiting(0, 60, request=1), waiting(1, 90, request=2), waiting(2, 10, request=2), waiting(3, 30, request=3)]
+    assert choose_batch(queue, NOW, LIMITS).batch == (0, 3)
 
 
-@pytest.mark.parametrize(("tokens", "remaining", "load", "expected"), REFUSALS.values(), ids=REFUSALS.keys())
-def test_refusal(tokens: int, remaining: float | None, load: dict[str, float], expected: Refusal | None) -> None:
-    """Each reason to refuse, and the border beside it."""
-    fields = {"queued_tokens": 0, "queue_limit_tokens": 100, "wait_seconds": 0.0, "run_seconds": 0.0, **load}
-    assert refuse(tokens, remaining, Load(**fields)) is expected  # type: ignore[arg-type]
-
-
-def test_speed_follows_live_batches() -> None:
-    """After many batches of another speed, the estimate is that speed."""
-    speed = Speed(tokens=100, seconds=1)
-    for _ in range(100):
-        speed = speed.after(300, 1)
-    assert speed.tokens_per_second == pytest.approx(300, rel=0.01)
+@given(st.dictionaries(st.sampled_from("abc"), st.integers(-1, 50), min_size=1))
+def test_bundles_take_turns(last_turns: dict[str, int]) -> None:
+    """The one whose last batch is longest ago is next, so that none waits for more batches than there are others."""
+    chosen = choose_model(last_turns)
+    assert all(last_turns[chosen] <= turn for turn in last_turns.values())

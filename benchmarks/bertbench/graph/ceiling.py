@@ -75,8 +75,8 @@ def build_products(model: ModelFacts, quantized: bool) -> ModelProto:
         constants.append(_constant(weight, _draw_weight(rng, (width, outputs), quantized)))
         if quantized:
             constants.append(_constant(f"scale_{number}", np.full(outputs, 1e-4, dtype=np.float32)))
-            inputs = [rows_name(width), weight, "one", f"scale_{number}", "zero_point"]
-            nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [product], domain=CONTRIB))
+            operands = [rows_name(width), weight, "one", f"scale_{number}", "zero_point"]
+            nodes.append(helper.make_node("MatMulIntegerToFloat", operands, [product], domain=CONTRIB))
         else:
             nodes.append(helper.make_node("MatMul", [rows_name(width), weight], [product]))
         # A product that nobody reads is not computed; reading its size costs nothing, and frees it.

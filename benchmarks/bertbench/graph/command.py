@@ -15,6 +15,9 @@ from bertbench.progress import Progress
 if TYPE_CHECKING:
     from bertbench.graph.report import Report
 
+# Share of the cores taken by other processes, beyond which a figure is not worth keeping.
+DISTURBED = 0.03
+
 
 def graph(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Bundles of one model's shape.")],
@@ -29,6 +32,9 @@ def graph(
     """Measure tokens/s by batch shape, beside this machine's ceiling and padded baselines."""
     console, progress = Console(), Progress(Console(stderr=True))
     opened = open_bundles(bundles)
+    for target in filter(None, (json, plot)):
+        if not target.resolve().parent.is_dir():
+            raise BenchError(f"{target.parent}: no such directory; make it, for the figures take minutes")
     # ONNX Runtime takes a while to load: not for --help.
     from bertbench.graph.measure import measure_graph
     from bertbench.graph.report import Settings
@@ -66,10 +72,12 @@ def _show(report: Report, console: Console, json: Path | None, plot: Path | None
 
     findings = find(report)
     console.print(f"{report.started}  {report.machine}", highlight=False)
+    console.print(f"other processes took {report.others:.1%} of the cores", highlight=False)
     for table in report_tables(report, findings):
         console.print()
         console.print(table)
-    for note in report.notes:
+    disturbed = ["other processes took so much of the cores that the figures are too low"]
+    for note in (*report.notes, *(disturbed if report.others > DISTURBED else ())):
         console.print(f"[bold red]{note}[/]")
     if json:
         json.write_text(report_json(report, findings), encoding="utf-8")

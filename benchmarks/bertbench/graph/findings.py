@@ -104,7 +104,7 @@ def _mixed_over_equal(figures: Sequence[Figure], graph: str) -> list[Finding]:
     if not {SENTENCES.name, EQUAL_SENTENCES.name} <= rates.keys():
         return []
     ratio = rates[SENTENCES.name].over(rates[EQUAL_SENTENCES.name]).median
-    return [Finding(graph=graph, name=f"{SENTENCES.name} ÷ {EQUAL_SENTENCES.name} tokens", ratio=ratio)]
+    return [Finding(graph=graph, name=f"{SENTENCES.name} ÷ {EQUAL_SENTENCES.name}", ratio=ratio)]
 
 
 def _gain_over_baselines(shaped: Sequence[Row], position: int, graph: str) -> list[Finding]:

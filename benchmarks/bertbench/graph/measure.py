@@ -20,6 +20,7 @@ from bertbench.graph.report import Figure, Report, Settings, best_arrangement
 from bertbench.graph.runners import Contestant, Kind, PackedRunner, Runner, Task, graph_contestant
 from bertbench.graph.shapes import SENTENCES, SHAPES, Shape, cut_batches, fit_shapes
 from bertbench.machine import describe_machine
+from bertbench.neighbours import read_core_times, share_of_others
 from bertbench.progress import Progress
 from bertbench.rounds import Rounds
 
@@ -51,7 +52,7 @@ def measure_graph(bundles: Sequence[Bundle], settings: Settings, baselines: bool
             with progress.step("Export the padded baselines"):
                 padded, notes = _padded_contestants(bundles, Path(directory))
             contestants += padded
-        runners = Runners()
+        before, runners = read_core_times(), Runners()
         tried = [(contestant, one) for one in arrangements(machine.cores) for contestant in contestants]
         arranged = _measure("Try every arrangement", runners, tried, [sentences], settings, progress)
         chosen = choose_arrangements(contestants, arranged)
@@ -65,6 +66,7 @@ def measure_graph(bundles: Sequence[Bundle], settings: Settings, baselines: bool
         arranged=tuple(arranged),
         shaped=tuple(shaped),
         tasks=tuple(tasks),
+        others=share_of_others(before, read_core_times()),
         notes=tuple(notes),
     )
 

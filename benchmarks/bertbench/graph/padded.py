@@ -1,7 +1,8 @@
 """Padded baselines: what anybody gets from PyTorch and ONNX Runtime in an afternoon, with the bundle's shapes.
 
 The optimized graph is made by ONNX Runtime's own tool for transformers, in the one way in which it really fuses
-attention: eager attention, the TorchScript exporter, opset 17. Weights are random; there is no pooler. Every batch is padded to its longest text, and only real tokens are counted.
+attention: eager attention, the TorchScript exporter, opset 17. Weights are random; there is no pooler. Every batch is
+padded to its longest text, and only real tokens are counted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from onnx import TensorProto
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
-from transformers import BertConfig, BertModel
+from transformers import AutoModel, BertConfig
 
 from bertbench.graph.runners import Contestant, Kind, Runner
 
@@ -64,12 +65,13 @@ class PaddedGraphRunner:
 class PaddedTorchRunner:
     """The model in PyTorch, as transformers runs it unless told otherwise."""
 
-    def __init__(self, model: BertModel, threads: int) -> None:
+    def __init__(self, model: torch.nn.Module, vocabulary_size: int, threads: int) -> None:
         self._model = model
+        self._vocabulary_size = vocabulary_size
         self._threads = threads
 
     def prepare(self, lengths: Sequence[int]) -> Callable[[], object]:
-        feeds = {name: torch.from_numpy(array) for name, array in pad(lengths, self._model.config.vocab_size).items()}
+        feeds = {name: torch.from_numpy(array) for name, array in pad(lengths, self._vocabulary_size).items()}
 
         def run() -> object:
             # Holds for the calling thread, which is a lane.
@@ -113,12 +115,12 @@ def padded_contestants(facts: ModelFacts, quantize: bool, directory: Path) -> tu
         name="PyTorch fp32",
         kind=Kind.BASELINE,
         precision="fp32",
-        load=lambda threads: PaddedTorchRunner(model, threads),
+        load=lambda threads: PaddedTorchRunner(model, facts.vocabulary_size, threads),
     )
     return [*contestants, torch_contestant], notes
 
 
-def make_model(facts: ModelFacts, attention: str) -> BertModel:
+def make_model(facts: ModelFacts, attention: str) -> torch.nn.Module:
     """A BertModel of these shapes with random weights, without pooler."""
     torch.manual_seed(SEED)
     config = BertConfig(
@@ -131,9 +133,11 @@ def make_model(facts: ModelFacts, attention: str) -> BertModel:
         max_position_embeddings=facts.position_limit,
         type_vocab_size=facts.segment_count,
         layer_norm_eps=facts.layer_norm_epsilon,
-        attn_implementation=attention,
     )
-    return BertModel(config, add_pooling_layer=False).eval()
+    model: torch.nn.Module = AutoModel.from_config(  # type: ignore[no-untyped-call]
+        config, attn_implementation=attention, add_pooling_layer=False
+    )
+    return model.eval()
 
 
 def export_padded(facts: ModelFacts, directory: Path) -> PaddedGraph:
@@ -183,7 +187,7 @@ def _graph_loader(path: Path, vocabulary_size: int) -> Callable[[int], Runner]:
 class _HiddenStates(torch.nn.Module):
     """The model with its inputs by position and one output, as the exporter wants it."""
 
-    def __init__(self, model: BertModel) -> None:
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self._model = model
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bertbench.graph.findings import Row, rows
 from bertbench.graph.report import Figure, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 GROUP_WIDTH = 0.8
 GRAPH_COLORS = ("#1b5e9c", "#d1495b", "#2e8b57", "#8d5fd3")
@@ -28,11 +32,11 @@ def draw_plot(report: Report, path: Path) -> None:
     axes.set_ylabel("tokens/s (padding not counted)")
     axes.set_title(f"{report.machine.processor}, {report.machine.cores} cores, {report.started[:10]}", loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize="small", ncols=2)
+    picture.legend(loc="outside right upper", frameon=False, fontsize="small")
     picture.savefig(path, dpi=120)
 
 
-def _draw_group(axes: object, place: int, row: Row, labelled: bool) -> None:
+def _draw_group(axes: Axes, place: int, row: Row, labelled: bool) -> None:
     contestants: list[tuple[Figure, str]] = [
         *zip(row.graphs, GRAPH_COLORS, strict=False),
         *zip(row.baselines, BASELINE_COLORS, strict=False),
@@ -40,8 +44,12 @@ def _draw_group(axes: object, place: int, row: Row, labelled: bool) -> None:
     width = GROUP_WIDTH / len(contestants)
     for number, (figure, color) in enumerate(contestants):
         left = place - GROUP_WIDTH / 2 + number * width
-        label = f"{figure.contestant}, {figure.arrangement}" if labelled else None
+        label = _label(figure) if labelled else ""
         axes.bar(left, figure.rates.median, width * 0.95, align="edge", color=color, label=label)
         if ceiling := row.ceilings.get(figure.contestant):
-            label = f"{ceiling.contestant}, {ceiling.arrangement}" if labelled else None
-            axes.hlines(ceiling.rates.median, left, left + width * 0.95, color=color, linestyles="dotted", label=label)
+            label = _label(ceiling) if labelled else ""
+            axes.hlines(ceiling.rates.median, left, left + width * 0.95, color=color, linewidth=2, label=label)
+
+
+def _label(figure: Figure) -> str:
+    return f"{figure.contestant}, {figure.arrangement}"

@@ -16,6 +16,7 @@ def report_json(report: Report, findings: list[Finding]) -> str:
         "started": report.started,
         "machine": asdict(report.machine),
         "settings": asdict(report.settings),
+        "others": report.others,
         "notes": report.notes,
         "findings": [asdict(finding) for finding in findings],
         **{

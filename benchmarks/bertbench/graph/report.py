@@ -38,7 +38,7 @@ class Figure:
 class Report:
     """arranged: every arrangement, on sentences. shaped: every shape, each contestant in its best arrangement.
 
-    tasks: the same sentences, a task at a time.
+    tasks: the same sentences, a task at a time. others: share of the cores that other processes took meanwhile.
     """
 
     started: str
@@ -47,6 +47,7 @@ class Report:
     arranged: tuple[Figure, ...]
     shaped: tuple[Figure, ...]
     tasks: tuple[Figure, ...]
+    others: float
     notes: tuple[str, ...]
 
 

@@ -12,7 +12,7 @@ SEED = 20
 # Log-normal, as lengths of sentences are: mean exp(μ + σ²/2). With special tokens.
 SENTENCE_MEAN, SENTENCE_SIGMA, SENTENCE_COUNT = 30.0, 0.5, 40
 # From a word to a page.
-WIDE_MEAN, WIDE_SIGMA, WIDE_COUNT, WIDE_LIMIT = 120.0, 1.0, 16, 512
+WIDE_MEAN, WIDE_SIGMA, WIDE_COUNT, WIDE_LIMIT = 128.0, 1.1, 16, 512
 SHORTEST = 4
 
 
@@ -77,7 +77,7 @@ def cut_batches(shape: Shape, batch_tokens: int) -> list[tuple[int, ...]]:
     """Lengths batch by batch, as the server would run these texts had they all just arrived."""
     limits = BatchLimits(batch_tokens=batch_tokens, overtaken_seconds=1.0)
     waiting = {
-        number: Waiting(number=number, model="", tokens=length, arrived=0.0, deadline=None)
+        number: Waiting(number=number, request=number, tokens=length, since=0.0, deadline=None)
         for number, length in enumerate(shape.lengths)
     }
     batches = []

@@ -80,6 +80,11 @@ class BertServiceStub:
                 request_serializer=bertapi_dot_v1_dot_bert__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=bertapi_dot_v1_dot_bert__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.StreamAnalyze = channel.stream_stream(
+                '/bertapi.v1.BertService/StreamAnalyze',
+                request_serializer=bertapi_dot_v1_dot_bert__service__pb2.StreamAnalyzeRequest.SerializeToString,
+                response_deserializer=bertapi_dot_v1_dot_bert__service__pb2.StreamAnalyzeResponse.FromString,
+                _registered_method=True)
 
 
 class BertServiceServicer:
@@ -149,6 +154,13 @@ class BertServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamAnalyze(self, request_iterator, context):
+        """Analyze for bulk work: answers arrive as they complete, each under its caller's id; one bad input fails alone.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BertServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +208,11 @@ def add_BertServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=bertapi_dot_v1_dot_bert__service__pb2.ListModelsRequest.FromString,
                     response_serializer=bertapi_dot_v1_dot_bert__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'StreamAnalyze': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamAnalyze,
+                    request_deserializer=bertapi_dot_v1_dot_bert__service__pb2.StreamAnalyzeRequest.FromString,
+                    response_serializer=bertapi_dot_v1_dot_bert__service__pb2.StreamAnalyzeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +459,33 @@ class BertService:
             '/bertapi.v1.BertService/ListModels',
             bertapi_dot_v1_dot_bert__service__pb2.ListModelsRequest.SerializeToString,
             bertapi_dot_v1_dot_bert__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamAnalyze(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/bertapi.v1.BertService/StreamAnalyze',
+            bertapi_dot_v1_dot_bert__service__pb2.StreamAnalyzeRequest.SerializeToString,
+            bertapi_dot_v1_dot_bert__service__pb2.StreamAnalyzeResponse.FromString,
             options,
             channel_credentials,
             insecure,

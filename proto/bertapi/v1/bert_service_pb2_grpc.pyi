@@ -65,6 +65,8 @@ class BertServiceStub:
     """What is served under a name: its heads, limits, precision, provenance and measured accuracy."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_bert_service_pb2.ListModelsRequest, _bert_service_pb2.ListModelsResponse]
     """All that is served."""
+    StreamAnalyze: _grpc.StreamStreamMultiCallable[_bert_service_pb2.StreamAnalyzeRequest, _bert_service_pb2.StreamAnalyzeResponse]
+    """Analyze for bulk work: answers arrive as they complete, each under its caller's id; one bad input fails alone."""
 
 @_typing.type_check_only
 class BertServiceAsyncStub(BertServiceStub):
@@ -89,6 +91,8 @@ class BertServiceAsyncStub(BertServiceStub):
     """What is served under a name: its heads, limits, precision, provenance and measured accuracy."""
     ListModels: _aio.UnaryUnaryMultiCallable[_bert_service_pb2.ListModelsRequest, _bert_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """All that is served."""
+    StreamAnalyze: _aio.StreamStreamMultiCallable[_bert_service_pb2.StreamAnalyzeRequest, _bert_service_pb2.StreamAnalyzeResponse]  # type: ignore[assignment]
+    """Analyze for bulk work: answers arrive as they complete, each under its caller's id; one bad input fails alone."""
 
 class BertServiceServicer(metaclass=_abc_1.ABCMeta):
     """Contextual embeddings, masked-word prediction, next-sentence scoring and fine-tuned heads of BERT-family encoders."""
@@ -164,5 +168,13 @@ class BertServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bert_service_pb2.ListModelsResponse, _abc.Awaitable[_bert_service_pb2.ListModelsResponse]]:
         """All that is served."""
+
+    @_abc_1.abstractmethod
+    def StreamAnalyze(
+        self,
+        request_iterator: _MaybeAsyncIterator[_bert_service_pb2.StreamAnalyzeRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_bert_service_pb2.StreamAnalyzeResponse], _abc.AsyncIterator[_bert_service_pb2.StreamAnalyzeResponse]]:
+        """Analyze for bulk work: answers arrive as they complete, each under its caller's id; one bad input fails alone."""
 
 def add_BertServiceServicer_to_server(servicer: BertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,160 +1,186 @@
-"""The queue between requests and lanes: a thin shell around `policy`, living on the event loop's thread alone.
+"""The queue between requests and lanes: a thin shell around the decisions, living on the event loop's thread alone.
 
 A lane takes what waits the moment it is free, and nobody waits for a fuller batch; one batch is kept packed and ready
-while the lanes run. Every accepted request ends exactly once: with its outputs, an error, or its caller's leaving.
+while the lanes run. Every accepted request ends exactly once: with its results, an error, or its caller's leaving.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
-from bertserve.batching.policy import BatchLimits, Load, Refusal, Speed, Waiting, choose_batch, refuse
+from bertserve.batching.admission import Load, Refusal, Speed, estimate_wait, refuse
+from bertserve.batching.flight import Flight
+from bertserve.batching.line import Entry, Line, Request, Share
+from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.lanes import BatchResult, Job, Lanes
-from bertserve.engine.packing import PackedBatch
 from bertserve.engine.session import Engine
-from bertserve.errors import DeadlinePassed, InvalidInput, Overloaded
+from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, Overloaded
 from bertserve.logs import log_failure
-from bertserve.metrics import Metrics
+from bertserve.metrics import Metrics, ModelMetrics
+
+Finished = TypeVar("Finished")
+Finish = Callable[[int, ItemOutputs], Finished]
+
+# A shorter item there is not: [CLS], a token, [SEP].
+SHORTEST_ITEM_TOKENS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
-    """Outputs in the order of the request's items. queue_seconds: from entering the queue to the start of its first
+class Completed(Generic[Finished]):
+    """Results in the order of the request's items. queue_seconds: from entering the queue to the start of its first
     batch; infer_seconds: from there to the end of its last."""
 
-    outputs: tuple[ItemOutputs, ...]
+    results: tuple[Finished, ...]
     queue_seconds: float
     infer_seconds: float
 
 
 @dataclass(slots=True, eq=False)
-class _Request:
-    model: str
-    arrived: float
-    outputs: list[ItemOutputs | None]
-    ended: asyncio.Future[None]
-    open_items: int
-    waiting: set[int] = field(default_factory=set)
-    first_started: float = float("inf")
-    last_finished: float = 0.0
-
-    @property
-    def is_live(self) -> bool:
-        return not self.ended.done()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Entry:
-    waiting: Waiting
-    item: Item
-    request: _Request
-    index: int
-
-
-@dataclass(slots=True)
 class _Model:
+    """A bundle at work. last_turn: number of its last batch."""
+
+    name: str
     engine: Engine
     speed: Speed
-    queued_tokens: int = 0
-    queued_items: int = 0
+    line: Line
+    metrics: ModelMetrics
+    last_turn: int = -1
 
-
-@dataclass(slots=True)
-class _Flight:
-    """A batch on its way. The lane that takes it leaves out what has ended meanwhile."""
-
-    engine: Engine
-    entries: list[_Entry]
-    packed: PackedBatch = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.packed = self.engine.pack([entry.item for entry in self.entries])
-
-    def take(self) -> PackedBatch | None:
-        live = [entry for entry in self.entries if entry.request.is_live]
-        if not live:
-            return None
-        if len(live) < len(self.entries):
-            self.entries = live
-            self.packed = self.engine.pack([entry.item for entry in live])
-        return self.packed
+    @property
+    def line_seconds(self) -> float:
+        """Lane time that the line takes."""
+        return self.line.tokens / self.speed.tokens_per_second
 
 
 class Batcher:
     """Admits requests, forms batches, hands results back. All methods run on the event loop's thread."""
 
     def __init__(self, lanes: Lanes, limits: BatchLimits, queue_limit_tokens: int, metrics: Metrics) -> None:
+        """queue_limit_tokens: of each bundle, in line and as many behind it."""
         self._lanes = lanes
         self._limits = limits
         self._queue_limit_tokens = queue_limit_tokens
         self._metrics = metrics
-        self._queue: OrderedDict[int, _Entry] = OrderedDict()
         self._models: dict[str, _Model] = {}
-        self._next_number = 0
-        self._in_flight = 0
+        self._flights: dict[Job, tuple[_Model, Flight]] = {}
+        self._numbers = itertools.count()
+        self._turns = itertools.count()
+        self._suspended = ""
         self._loop = asyncio.get_running_loop()
 
     def add_model(self, name: str, engine: Engine, speed: Speed) -> None:
         """Serve an engine under a name; `speed` is a first measurement, live batches correct it."""
-        model = self._models[name] = _Model(engine, speed)
+        model = _Model(name, engine, speed, Line(self._limits.batch_tokens), self._metrics.of_model(name))
+        self._models[name] = model
+        line = model.line
         self._metrics.watch_queue(
             name,
-            tokens=lambda: model.queued_tokens,
-            items=lambda: model.queued_items,
-            oldest_seconds=lambda: self._oldest_seconds(name),
-            wait_seconds=self._wait_seconds,
+            tokens=lambda: line.tokens + line.tokens_behind,
+            items=lambda: len(line) + line.items_behind,
+            oldest_seconds=lambda: _oldest_seconds(line),
+            wait_seconds=lambda: self._wait_seconds(model, SHORTEST_ITEM_TOKENS),
         )
 
-    async def run(self, model: str, items: Sequence[Item], deadline: float | None) -> Completed:
-        """Run items of one request. deadline: by `time.monotonic`.
+    def tokens_per_second(self, engine: Engine) -> float:
+        """Of one lane, as live batches measure it."""
+        return next(model.speed.tokens_per_second for model in self._models.values() if model.engine is engine)
 
-        Raises InvalidInput (larger than the queue), Overloaded, DeadlinePassed, or what the engine raised. A caller who
-        is cancelled takes what still waits out of the queue.
+    def check_room(self, name: str, deadline: float | None) -> None:
+        """Refuse, before its texts are tokenized, whom the queue could not take however short the texts are.
+
+        Raises as `run`.
         """
-        arrived = time.monotonic()
-        self._admit(model, items, deadline, arrived)
-        request = _Request(model, arrived, [None] * len(items), self._loop.create_future(), len(items))
-        for index, item in enumerate(items):
-            waiting = Waiting(
-                number=self._next_number, model=model, tokens=item.length, arrived=arrived, deadline=deadline
-            )
-            self._enqueue(_Entry(waiting, item, request, index))
+        self._admit(self._models[name], SHORTEST_ITEM_TOKENS, SHORTEST_ITEM_TOKENS, deadline, time.monotonic())
+
+    async def run(
+        self, name: str, items: Sequence[Item], deadline: float | None, finish: Finish[Finished],
+        *, in_stream: bool = False,
+    ) -> Completed[Finished]:  # fmt: skip
+        """Run items of one request. deadline: by `time.monotonic`. finish: makes an item's result, on a lane.
+
+        in_stream: waits for its turn among all streams instead of being refused when there is too much.
+        Raises InvalidInput (larger than the queue), Overloaded, DeadlinePassed, EngineUnavailable, or what the engine
+        or `finish` raised. A caller who is cancelled takes what still waits out of the queue.
+        """
+        model, arrived = self._models[name], time.monotonic()
+        tokens = sum(item.length for item in items)
+        if in_stream:
+            self._check_service()
+        else:
+            self._admit(model, tokens, max(item.length for item in items), deadline, arrived)
+        request = Request(
+            number=next(self._numbers),
+            items=items,
+            finish=finish,
+            arrived=arrived,
+            deadline=deadline,
+            share=model.line.streams if in_stream else Share(),
+            ended=self._loop.create_future(),
+            tokens_behind=tokens,
+        )
+        model.line.join(request, arrived)
         self._dispatch()
         try:
             await request.ended
         finally:
-            is_late = deadline is not None and deadline <= time.monotonic()
-            self._drop_rest(request, "expired" if is_late else "cancelled")
+            if request.open_items:
+                self._drop(model, request)
         return Completed(
-            outputs=tuple(outputs for outputs in request.outputs if outputs is not None),
+            results=tuple(request.results),
             queue_seconds=request.first_started - arrived,
             infer_seconds=request.last_finished - request.first_started,
         )
 
-    def _admit(self, name: str, items: Sequence[Item], deadline: float | None, now: float) -> None:
-        tokens = sum(item.length for item in items)
-        longest = max(item.length for item in items)
-        speed = self._models[name].speed.tokens_per_second
+    def suspend(self, reason: str) -> None:
+        """Let nobody in for now; what was let in goes on."""
+        self._suspended = reason
+
+    def resume(self) -> None:
+        self._suspended = ""
+
+    def give_up(self, job: Job, reason: str) -> None:
+        """Fail the requests of a batch that a lost lane leaves behind."""
+        if job in self._flights:
+            self._land(job, EngineUnavailable(reason))
+
+    def give_up_all(self, reason: str) -> None:
+        """Fail everything that was let in."""
+        for job in tuple(self._flights):
+            self.give_up(job, reason)
+        for model in self._models.values():
+            for request in tuple(model.line.requests()):
+                self._fail(request, EngineUnavailable(reason))
+
+    def _check_service(self) -> None:
+        if self._suspended:
+            raise EngineUnavailable(self._suspended)
+
+    def _admit(self, model: _Model, tokens: int, longest: int, deadline: float | None, now: float) -> None:
+        self._check_service()
         load = Load(
-            queued_tokens=sum(model.queued_tokens for model in self._models.values()),
-            queue_limit_tokens=self._queue_limit_tokens,
-            wait_seconds=self._wait_seconds(),
-            run_seconds=max(longest, tokens / self._lanes.count) / speed,
+            line_tokens=model.line.tokens,
+            tokens_behind=model.line.tokens_behind - model.line.streams.tokens_behind,
+            limit_tokens=self._queue_limit_tokens,
+            window_tokens=self._limits.batch_tokens,
+            wait_seconds=self._wait_seconds(model, tokens),
+            run_seconds=max(longest, tokens / self._lanes.count) / model.speed.tokens_per_second,
         )
         refusal = refuse(tokens, None if deadline is None else deadline - now, load)
         if refusal is not None:
-            raise self._refused(name, refusal, tokens, load)
+            raise self._refused(model, refusal, tokens, load)
 
-    def _refused(self, model: str, refusal: Refusal, tokens: int, load: Load) -> Exception:
+    def _refused(self, model: _Model, refusal: Refusal, tokens: int, load: Load) -> Exception:
         if refusal is Refusal.TOO_LARGE:
-            limit = load.queue_limit_tokens
-            return InvalidInput("inputs", f"{tokens} tokens together, the server takes {limit} in one request")
-        self._metrics.rejected.labels(model, refusal.value).inc()
+            return InvalidInput(
+                "inputs", f"{tokens} tokens together, the server takes {load.limit_tokens} in one request"
+            )
+        model.metrics.rejected[refusal.value].inc()
         if refusal is Refusal.DEADLINE:
             return DeadlinePassed(f"the deadline is nearer than the {load.run_seconds:.3f} s that the request takes")
         retry_after = max(0.05, load.wait_seconds / 2)
@@ -162,67 +188,65 @@ class Batcher:
             return Overloaded("the queue is full", retry_after)
         return Overloaded(f"the wait of about {load.wait_seconds:.3f} s would outlast the deadline", retry_after)
 
-    def _enqueue(self, entry: _Entry) -> None:
-        self._next_number += 1
-        self._queue[entry.waiting.number] = entry
-        entry.request.waiting.add(entry.waiting.number)
-        model = self._models[entry.waiting.model]
-        model.queued_tokens += entry.waiting.tokens
-        model.queued_items += 1
-
-    def _dequeue(self, number: int) -> _Entry:
-        entry = self._queue.pop(number)
-        entry.request.waiting.discard(number)
-        model = self._models[entry.waiting.model]
-        model.queued_tokens -= entry.waiting.tokens
-        model.queued_items -= 1
-        return entry
-
     def _dispatch(self) -> None:
         """Keep every lane busy, and one batch ready behind them."""
-        while self._queue and self._in_flight < self._lanes.capacity:
-            now = time.monotonic()
-            choice = choose_batch((entry.waiting for entry in self._queue.values()), now, self._limits)
+        while len(self._flights) < self._lanes.capacity:
+            turns = {name: model.last_turn for name, model in self._models.items() if model.line}
+            if not turns:
+                return
+            model, now = self._models[choose_model(turns)], time.monotonic()
+            choice = choose_batch(model.line, now, self._limits)
             for number in choice.expired:
-                if number in self._queue:
-                    self._expire(self._queue[number].request)
-            entries = [self._dequeue(number) for number in choice.batch if number in self._queue]
+                if number in model.line:
+                    self._expire(model, model.line.request_of(number))
+            entries = [model.line.take(number, now) for number in choice.batch if number in model.line]
             if entries:
-                self._launch(entries)
+                model.last_turn = next(self._turns)
+                self._launch(model, entries)
 
-    def _launch(self, entries: list[_Entry]) -> None:
-        flight = _Flight(self._models[entries[0].waiting.model].engine, entries)
+    def _launch(self, model: _Model, entries: list[Entry]) -> None:
+        try:
+            flight = Flight(model.engine, entries)
+        except Exception as error:  # what cannot be packed, for want of memory say, fails alone too
+            if len(entries) == 1:
+                self._fail(entries[0].request, error)
+            else:
+                for entry in entries:
+                    self._launch(model, [entry])
+            return
 
         def done(result: BatchResult | Exception | None) -> None:
-            self._loop.call_soon_threadsafe(self._land, flight, result)
+            landed = flight.finish(result) if isinstance(result, BatchResult) else result
+            self._loop.call_soon_threadsafe(self._land, job, landed)
 
-        self._in_flight += 1
-        self._lanes.submit(Job(engine=flight.engine, take=flight.take, done=done))
+        job = Job(engine=model.engine, take=flight.take, done=done)
+        self._flights[job] = model, flight
+        self._lanes.submit(job)
 
-    def _land(self, flight: _Flight, result: BatchResult | Exception | None) -> None:
-        self._in_flight -= 1
+    def _land(self, job: Job, result: BatchResult | Exception | None) -> None:
+        model, flight = self._flights.pop(job, (None, None))
+        if model is None or flight is None:  # given up before
+            return
+        self._dispatch()
         if isinstance(result, Exception):
             for entry in flight.entries:
                 self._fail(entry.request, result)
         elif result is not None:
-            self._measure(flight, result)
+            self._measure(model, flight, result)
             for entry, outcome in zip(flight.entries, result.outcomes, strict=True):
                 self._finish_item(entry, outcome, result)
-        self._dispatch()
 
-    def _measure(self, flight: _Flight, result: BatchResult) -> None:
-        name = flight.entries[0].waiting.model
+    def _measure(self, model: _Model, flight: Flight, result: BatchResult) -> None:
         tokens, seconds = flight.packed.token_count, result.finished - result.started
         if not result.failures:
-            model = self._models[name]
             model.speed = model.speed.after(tokens, seconds)
-        self._metrics.batch_tokens.labels(name).observe(tokens)
-        self._metrics.batch_items.labels(name).observe(len(flight.entries))
-        self._metrics.tokens.labels(name).inc(tokens)
-        self._metrics.engine_busy_seconds.labels(name).inc(seconds)
-        self._metrics.engine_failures.labels(name).inc(result.failures)
+        model.metrics.batch_tokens.observe(tokens)
+        model.metrics.batch_items.observe(len(flight.entries))
+        model.metrics.tokens.inc(tokens)
+        model.metrics.engine_busy_seconds.inc(seconds)
+        model.metrics.engine_failures.inc(result.failures)
 
-    def _finish_item(self, entry: _Entry, outcome: ItemOutputs | Exception, result: BatchResult) -> None:
+    def _finish_item(self, entry: Entry, outcome: object, result: BatchResult) -> None:
         request = entry.request
         if not request.is_live:
             return
@@ -231,32 +255,39 @@ class Batcher:
         if isinstance(outcome, Exception):
             self._fail(request, outcome)
             return
-        request.outputs[entry.index] = outcome
+        request.results[entry.index] = outcome
         request.open_items -= 1
         if request.open_items == 0:
             request.ended.set_result(None)
 
-    def _fail(self, request: _Request, error: Exception) -> None:
+    def _fail(self, request: Request, error: Exception) -> None:
         if request.is_live:
-            log_failure("the engine failed on an item", error)
+            if not isinstance(error, EngineUnavailable):
+                log_failure("the engine failed on an item", error)
             request.ended.set_exception(error)
 
-    def _expire(self, request: _Request) -> None:
+    def _expire(self, model: _Model, request: Request) -> None:
         if request.is_live:
             request.ended.set_exception(DeadlinePassed("the deadline passed in the queue"))
-        self._drop_rest(request, "expired")
+        self._drop(model, request)
 
-    def _drop_rest(self, request: _Request, reason: str) -> None:
+    def _drop(self, model: _Model, request: Request) -> None:
         """Take what still waits of an ended request out of the queue, before it costs anything."""
-        if request.waiting:
-            self._metrics.dropped.labels(request.model, reason).inc(len(request.waiting))
-            for number in tuple(request.waiting):
-                self._dequeue(number)
+        now = time.monotonic()
+        dropped = model.line.drop(request, now)
+        if dropped:
+            is_late = request.deadline is not None and request.deadline <= now
+            model.metrics.dropped["expired" if is_late else "cancelled"].inc(dropped)
 
-    def _wait_seconds(self) -> float:
-        lane_seconds = sum(model.queued_tokens / model.speed.tokens_per_second for model in self._models.values())
-        return lane_seconds / self._lanes.count
+    def _wait_seconds(self, model: _Model, tokens: int) -> float:
+        """Until the last item of a request of so many tokens would start: in every round through the line each request
+        gets a window."""
+        rounds = -(-tokens // self._limits.batch_tokens)
+        ahead = min(rounds * model.line.tokens, model.line.tokens + model.line.tokens_behind)
+        line_seconds = {other.name: other.line_seconds for other in self._models.values() if other.line}
+        return estimate_wait(ahead / model.speed.tokens_per_second, line_seconds, self._lanes.count)
 
-    def _oldest_seconds(self, name: str) -> float:
-        arrivals = (entry.waiting.arrived for entry in self._queue.values() if entry.waiting.model == name)
-        return max(0.0, time.monotonic() - next(arrivals, time.monotonic()))
+
+def _oldest_seconds(line: Line) -> float:
+    now = time.monotonic()
+    return now - min((request.arrived for request in line.requests()), default=now)

@@ -1,107 +1,170 @@
 """Lanes: threads that run batches side by side, sharing one session per bundle.
 
 Several narrow runs beat one wide run: every operator of a wide run ends at a barrier, where one preempted thread holds
-up all. Owns the threads and the retry that isolates a failing item; knows nothing of queues or event loops.
+up all. Owns the threads and the retry that isolates a failing item; knows nothing of queues or event loops, and does
+not judge whether a lane takes too long: it shows what each lane does, and replaces one when told.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.packing import PackedBatch
-from bertserve.engine.session import Engine
+from bertserve.engine.session import Engine, RunStop
+
+# For what a lane is doing when it is told to end.
+STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """What became of a batch. outcomes: one per item, its outputs or what its run raised.
+    """What became of a batch. outcomes: one per item, its outputs, what was made of them, or what was raised.
 
     started, finished: seconds by `time.monotonic`. failures: runs that raised.
     """
 
-    outcomes: tuple[ItemOutputs | Exception, ...]
+    outcomes: tuple[Any, ...]
     started: float
     finished: float
     failures: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Job:
     """A batch for a lane. `take` is called on the lane when its turn comes, and may give None if nobody wants it any
-    more; `done` is called on the lane with the result, None where nothing ran, or
-    what was raised beside any run."""
+    more; `done` is called on the lane with the result, None where nothing ran, or what was raised beside any run."""
 
     engine: Engine
     take: Callable[[], PackedBatch | None]
     done: Callable[[BatchResult | Exception | None], None]
 
 
+@dataclass(slots=True, eq=False)
+class Step:
+    """What a lane does at the moment. number: no two steps of a server have the same. stop: ends its run."""
+
+    number: int
+    job: Job
+    tokens: int = 0
+    stop: RunStop = field(default_factory=RunStop)
+
+
+class Lane:
+    """One thread, working until it is told to end, is abandoned, or dies."""
+
+    def __init__(self, number: int, jobs: queue.SimpleQueue[Job | None], step_numbers: itertools.count[int]) -> None:
+        self.number = number
+        self.step: Step | None = None
+        self._jobs = jobs
+        self._step_numbers = step_numbers
+        self._is_abandoned = False
+        self._thread = threading.Thread(target=self._work, name=f"lane-{number}", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Expect nothing of it any more. Its run is told to end; what it does not, ends with the process."""
+        self._is_abandoned = True
+        if (step := self.step) is not None:
+            step.stop.request()
+
+    def join(self, timeout_seconds: float) -> None:
+        self._thread.join(timeout_seconds)
+
+    def _work(self) -> None:
+        while not self._is_abandoned and (job := self._jobs.get()) is not None:
+            if self._is_abandoned:
+                self._jobs.put(job)
+                return
+            self.step = Step(next(self._step_numbers), job)
+            job.done(self._run_job(job))
+            self.step = None
+
+    def _run_job(self, job: Job) -> BatchResult | Exception | None:
+        try:
+            batch = job.take()
+            return run_isolated(job.engine, batch, self._run) if batch is not None else None
+        except Exception as error:  # a bug in packing, say: the lane outlives it, and nobody waits for ever
+            return error
+
+    def _run(self, engine: Engine, batch: PackedBatch) -> list[ItemOutputs]:
+        if self._is_abandoned:
+            raise RuntimeError("the lane was given up")
+        step = self.step = Step(next(self._step_numbers), self.step.job, batch.token_count)  # type: ignore[union-attr]
+        return engine.run(batch, step.stop)
+
+
 class Lanes:
-    """A fixed number of threads. At most `capacity` jobs should be under way: one a lane, and one ready to follow."""
+    """A fixed number of lanes. At most `capacity` jobs should be under way: one a lane, and one ready to follow."""
 
     def __init__(self, count: int) -> None:
         self.count = count
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._threads = [
-            threading.Thread(target=self._work, name=f"lane-{number}", daemon=True) for number in range(count)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._step_numbers = itertools.count()
+        self._lanes = [self._open_lane(number) for number in range(count)]
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._lanes)
 
     @property
     def capacity(self) -> int:
         return self.count + 1
 
-    @property
-    def are_alive(self) -> bool:
-        return all(thread.is_alive() for thread in self._threads)
-
     def submit(self, job: Job) -> None:
         """Run a job on the next free lane."""
         self._jobs.put(job)
 
+    def replace(self, number: int) -> Job | None:
+        """Put a new thread in a lane's place. Returns the job that the old one leaves behind; it may still call `done`
+        of it, if it was about to."""
+        lost = self._lanes[number]
+        step = lost.step
+        lost.abandon()
+        self._lanes[number] = self._open_lane(number)
+        return step.job if step is not None else None
+
     def stop(self) -> None:
-        """End every lane after what it is doing."""
-        for _ in self._threads:
+        """End every lane after what it is doing, as far as that ends in good time."""
+        for _ in self._lanes:
             self._jobs.put(None)
-        for thread in self._threads:
-            thread.join()
+        ends = time.monotonic() + STOP_SECONDS
+        for lane in self._lanes:
+            lane.join(max(0.0, ends - time.monotonic()))
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job.done(_run(job))
-
-
-def _run(job: Job) -> BatchResult | Exception | None:
-    try:
-        batch = job.take()
-        return run_isolated(job.engine, batch) if batch is not None else None
-    except Exception as error:  # a bug in packing, say: the lane outlives it, and nobody waits for ever
-        return error
+    def _open_lane(self, number: int) -> Lane:
+        return Lane(number, self._jobs, self._step_numbers)
 
 
-def run_isolated(engine: Engine, batch: PackedBatch) -> BatchResult:
+Run = Callable[[Engine, PackedBatch], list[ItemOutputs]]
+
+
+def run_isolated(engine: Engine, batch: PackedBatch, run: Run) -> BatchResult:
     """Run a batch; where it raises, run its items one by one, so that only the culprit fails."""
     started = time.monotonic()
     failures = 0
     outcomes: list[ItemOutputs | Exception]
     try:
-        outcomes = list(engine.run(batch))
+        outcomes = list(run(engine, batch))
     except Exception as error:  # whatever ONNX Runtime raises
         failures = 1
-        outcomes = [error] if len(batch.items) == 1 else [_run_alone(engine, item) for item in batch.items]
+        outcomes = [error] if len(batch.items) == 1 else [_run_alone(engine, item, run) for item in batch.items]
     if len(batch.items) > 1:
         failures += sum(isinstance(outcome, Exception) for outcome in outcomes)
     return BatchResult(outcomes=tuple(outcomes), started=started, finished=time.monotonic(), failures=failures)
 
 
-def _run_alone(engine: Engine, item: Item) -> ItemOutputs | Exception:
+def _run_alone(engine: Engine, item: Item, run: Run) -> ItemOutputs | Exception:
     try:
-        return engine.run(engine.pack([item]))[0]
+        return run(engine, engine.pack([item]))[0]
     except Exception as error:  # whatever ONNX Runtime raises
         return error

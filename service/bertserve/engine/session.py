@@ -23,6 +23,16 @@ SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasSkipLayerNormFusion", "BiasGeluFusio
 LOG_SEVERITY_ERROR = 3
 
 
+class RunStop:
+    """Ends one run from another thread, at the graph's next node; a kernel under way is not interrupted."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()  # its flag stays set: every run has its own
+
+    def request(self) -> None:
+        self.options.terminate = True
+
+
 class Engine:
     """A bundle ready to run. `run` may be called from several threads at once; the weights are shared."""
 
@@ -52,10 +62,10 @@ class Engine:
         """Lay items out for `run`."""
         return pack(items, self._position_offset)
 
-    def run(self, batch: PackedBatch, run_options: ort.RunOptions | None = None) -> list[ItemOutputs]:
-        """Run a batch; outputs in the order of its items. Raises whatever ONNX Runtime raises."""
+    def run(self, batch: PackedBatch, stop: RunStop | None = None) -> list[ItemOutputs]:
+        """Run a batch; outputs in the order of its items. Raises whatever ONNX Runtime raises, `stop` included."""
         feeds = {name: array for name, array in batch.feeds.items() if name in self._inputs}
-        outputs: list[NDArray[Any]] = self._session.run(list(batch.fetches), feeds, run_options)
+        outputs: list[NDArray[Any]] = self._session.run(list(batch.fetches), feeds, stop.options if stop else None)
         return unpack(batch, dict(zip(batch.fetches, outputs, strict=True)))
 
     def run_items(self, items: list[Item]) -> list[ItemOutputs]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
@@ -12,30 +14,10 @@ from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from bertserve.errors import (
-    DeadlinePassed,
-    EngineUnavailable,
-    InvalidInput,
-    MissingHead,
-    Overloaded,
-    RequestError,
-    Undecodable,
-    UnknownModel,
-)
+from bertserve.errors import EngineUnavailable, InvalidInput, Overloaded, RequestError, Undecodable
 from bertserve.logs import log_failure
 from bertserve.metrics import Metrics
-
-# Everything that a caller can be told; what is not here is a bug, INTERNAL with a fixed text.
-STATUSES: dict[type[RequestError], grpc.StatusCode] = {
-    Undecodable: grpc.StatusCode.INVALID_ARGUMENT,
-    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
-    MissingHead: grpc.StatusCode.FAILED_PRECONDITION,
-    UnknownModel: grpc.StatusCode.NOT_FOUND,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
-    EngineUnavailable: grpc.StatusCode.UNAVAILABLE,
-}
-INTERNAL_TEXT = "internal error; the server's log holds its trace"
+from bertserve.statuses import INTERNAL_TEXT, STATUSES
 
 BERT_SERVICE = "bertapi.v1.BertService"
 
@@ -50,6 +32,10 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Respond: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
+RespondStream: TypeAlias = Callable[[AsyncIterator[Any], Context], AsyncGenerator[Any]]
+
+# Wrapped handlers kept, for a call need not wrap its method's anew; there are as many as methods.
+KEPT_HANDLERS = 64
 
 
 class OpenCalls:
@@ -57,7 +43,7 @@ class OpenCalls:
 
     def __init__(self) -> None:
         self.count = 0
-        self.is_draining = False
+        self.draining = asyncio.Event()
         self._last_arrival = time.monotonic()
         self._none_left = asyncio.Event()
         self._none_left.set()
@@ -65,7 +51,7 @@ class OpenCalls:
     def enter(self) -> Callable[[], None]:
         """Count a call in; what comes back counts it out, once. Raises EngineUnavailable while draining."""
         self._last_arrival = time.monotonic()
-        if self.is_draining:
+        if self.draining.is_set():
             raise EngineUnavailable("the server is draining; call another replica")
         self.count += 1
         self._none_left.clear()
@@ -102,44 +88,87 @@ class OpenCalls:
 
 
 class MetricsInterceptor(grpc.aio.ServerInterceptor):
-    """go-grpc-prometheus's series for every method, streaming ones included."""
+    """go-grpc-prometheus's series for every method of a BertService, streaming ones included."""
 
-    def __init__(self, metrics: Metrics, services: dict[str, tuple[str, ...]]) -> None:
-        """services: full name → methods, whose series start at zero."""
+    def __init__(self, metrics: Metrics, services: dict[str, dict[str, str]]) -> None:
+        """services: full name → method → its grpc_type; their series start at zero."""
+        self._series = {
+            f"/{service}/{method}": _RpcSeries(metrics, (grpc_type, service, method))
+            for service, methods in services.items()
+            for method, grpc_type in methods.items()
+        }
         self._metrics = metrics
-        for service, methods in services.items():
-            for method in methods:
-                labels = ("unary", service, method)
-                metrics.rpc_started.labels(*labels)
-                metrics.rpc_seconds.labels(*labels)
-                for code in CODE_LABELS.values():
-                    metrics.rpc_handled.labels(*labels, code)
+        self._observe = lru_cache(KEPT_HANDLERS)(self._observe)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        _, service, method = str(details.method).split("/")
-        labels = ("unary", service, method)
-        respond: Respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
+        return handler if handler is None else self._observe(str(details.method), handler)
 
-        async def observed(request: Any, context: Context) -> Any:
-            started = time.monotonic()
-            self._metrics.rpc_started.labels(*labels).inc()
-            code = grpc.StatusCode.OK
-            try:
-                return await respond(request, context)
-            except asyncio.CancelledError:
-                code = grpc.StatusCode.CANCELLED
-                raise
-            except BaseException:
-                code = set_code(context) or grpc.StatusCode.UNKNOWN
-                raise
-            finally:
-                self._metrics.rpc_handled.labels(*labels, CODE_LABELS[code]).inc()
-                self._metrics.rpc_seconds.labels(*labels).observe(time.monotonic() - started)
+    def _observe(self, path: str, handler: Handler) -> Handler:
+        if handler.unary_unary is not None:
+            return _observe_unary(self._series_of(path), handler)
+        if handler.stream_stream is not None and path in self._series:
+            return _observe_stream(self._series[path], handler)
+        return handler
 
-        return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
+    def _series_of(self, path: str) -> _RpcSeries:
+        if path not in self._series:
+            _, service, method = path.split("/")
+            self._series[path] = _RpcSeries(self._metrics, ("unary", service, method))
+        return self._series[path]
+
+
+class _RpcSeries:
+    """The series of one method, looked up once."""
+
+    def __init__(self, metrics: Metrics, labels: tuple[str, str, str]) -> None:
+        self.started = metrics.rpc_started.labels(*labels)
+        self.seconds = metrics.rpc_seconds.labels(*labels)
+        self.handled = {code: metrics.rpc_handled.labels(*labels, CODE_LABELS[code]) for code in grpc.StatusCode}
+
+    def end(self, code: grpc.StatusCode, seconds: float) -> None:
+        self.handled[code].inc()
+        self.seconds.observe(seconds)
+
+
+def _observe_unary(series: _RpcSeries, handler: Handler) -> Handler:
+    respond: Respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
+
+    async def observed(request: Any, context: Context) -> Any:
+        started = time.monotonic()
+        series.started.inc()
+        code = grpc.StatusCode.OK
+        try:
+            return await respond(request, context)
+        except BaseException as error:
+            code = end_code(error, context)
+            raise
+        finally:
+            series.end(code, time.monotonic() - started)
+
+    return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
+
+
+def _observe_stream(series: _RpcSeries, handler: Handler) -> Handler:
+    respond: RespondStream = cast("Any", handler.stream_stream)
+
+    async def observed(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
+        started = time.monotonic()
+        series.started.inc()
+        code = grpc.StatusCode.OK
+        try:
+            async with aclosing(respond(requests, context)) as responses:
+                async for response in responses:
+                    yield response
+        except BaseException as error:
+            code = end_code(error, context)
+            raise
+        finally:
+            series.end(code, time.monotonic() - started)
+
+    return grpc.stream_stream_rpc_method_handler(
+        cast("Any", observed), handler.request_deserializer, handler.response_serializer
+    )
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
@@ -148,34 +177,61 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, open_calls: OpenCalls, metrics: Metrics) -> None:
         self._open_calls = open_calls
         self._metrics = metrics
+        self._answer = lru_cache(KEPT_HANDLERS)(self._answer)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None or not str(details.method).startswith(f"/{BERT_SERVICE}/"):
+        if handler is None or not str(details.method).startswith(f"/{BERT_SERVICE}/"):
             return handler
+        return self._answer(handler)
+
+    def _answer(self, handler: Handler) -> Handler:
+        return self._answer_unary(handler) if handler.unary_unary is not None else self._answer_stream(handler)
+
+    def _answer_unary(self, handler: Handler) -> Handler:
         respond: Respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
         decode = handler.request_deserializer
 
         async def answered(request: bytes, context: Context) -> Any:
-            try:
-                leave = self._open_calls.enter()
-            except EngineUnavailable as error:
-                self._metrics.rejected.labels("", "draining").inc()
-                await abort(context, error)
-            # A call is over once its last byte is sent, rather than when the handler returns.
-            context.add_done_callback(cast("Any", lambda _: leave()))
+            leave = await self._enter(context)
             try:
                 return await respond(_decode(decode, request), context)
-            except RequestError as error:
+            except Exception as error:
                 await abort(context, error)
-            except Exception as error:  # a bug: tell the caller nothing, the log everything
-                log_failure("a call failed", error)
-                await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
             finally:
                 if context.cancelled():  # perhaps before the callback was there
                     leave()
 
         return grpc.unary_unary_rpc_method_handler(answered, None, handler.response_serializer)
+
+    def _answer_stream(self, handler: Handler) -> Handler:
+        respond: RespondStream = cast("Any", handler.stream_stream)
+        decode = handler.request_deserializer
+
+        async def answered(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[Any]:
+            leave = await self._enter(context)
+            decoded = (_decode(decode, request) async for request in requests)
+            try:
+                async with aclosing(respond(decoded, context)) as responses:
+                    async for response in responses:
+                        yield response
+            except Exception as error:
+                await abort(context, error)
+            finally:
+                if context.cancelled():
+                    leave()
+
+        return grpc.stream_stream_rpc_method_handler(cast("Any", answered), None, handler.response_serializer)
+
+    async def _enter(self, context: Context) -> Callable[[], None]:
+        """Count the call in, until its last byte is sent rather than until its handler returns."""
+        try:
+            leave = self._open_calls.enter()
+        except EngineUnavailable as error:
+            self._metrics.rejected.labels("", "draining").inc()
+            await abort(context, error)
+        context.add_done_callback(cast("Any", lambda _: leave()))
+        return leave
 
 
 def _decode(decode: Callable[[bytes], Any] | None, request: bytes) -> Any:
@@ -185,8 +241,11 @@ def _decode(decode: Callable[[bytes], Any] | None, request: bytes) -> Any:
         raise Undecodable("the request is not a valid message of this method") from error
 
 
-async def abort(context: Context, error: RequestError) -> NoReturn:
+async def abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the error's status and details."""
+    if not isinstance(error, RequestError):  # a bug: tell the caller nothing, the log everything
+        log_failure("a call failed", error)
+        await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
     code = STATUSES[type(error)]
     details = _details(error)
     if isinstance(error, Overloaded):
@@ -216,8 +275,14 @@ def _details(error: RequestError) -> list[message.Message]:
     return []
 
 
-def set_code(context: Context) -> grpc.StatusCode | None:
-    """What an aborted call was ended with."""
+def end_code(error: BaseException, context: Context) -> grpc.StatusCode:
+    """The status of a call that ended with an error."""
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return grpc.StatusCode.CANCELLED
+    return _set_code(context) or grpc.StatusCode.UNKNOWN
+
+
+def _set_code(context: Context) -> grpc.StatusCode | None:
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code

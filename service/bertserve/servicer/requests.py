@@ -91,17 +91,11 @@ def read_tag_tokens(request: pb.TagTokensRequest, limits: Limits) -> Ask:
 
 
 def read_analyze(request: pb.AnalyzeRequest, limits: Limits) -> Ask:
-    options = request.options
-    return Ask(
-        inputs=_texts(request.inputs, limits),
-        input_targets=_input_targets(request.inputs, limits),
-        embed=_embed_ask(options.embed) if options.HasField("embed") else None,
-        fill_mask=_fill_mask_ask(options.fill_mask, limits) if options.HasField("fill_mask") else None,
-        next_sentence=options.next_sentence,
-        classify=options.classify,
-        tag_tokens=_tag_ask(options.tag_tokens) if options.HasField("tag_tokens") else None,
-        truncation=_truncation(request.truncation),
-    )
+    return _analyze_ask(request.inputs, request.options, request.truncation, limits)
+
+
+def read_stream_analyze(request: pb.StreamAnalyzeRequest, limits: Limits) -> Ask:
+    return _analyze_ask([request.input], request.options, request.truncation, limits)
 
 
 def read_tokenize(request: pb.TokenizeRequest, limits: Limits) -> Ask:
@@ -114,6 +108,7 @@ FIELD_NAMES: dict[type, tuple[tuple[str, str], ...]] = {
     pb.FillMaskRequest: ((r"^fill_mask\b", "options"),),
     pb.TagTokensRequest: ((r"^tag_tokens\b", "options"),),
     pb.AnalyzeRequest: ((r"^(embed|fill_mask|tag_tokens)\b", r"options.\1"),),
+    pb.StreamAnalyzeRequest: ((r"^inputs(\[0\])?", "input"), (r"^(embed|fill_mask|tag_tokens)\b", r"options.\1")),
     pb.ScoreNextSentenceRequest: (
         (r"^inputs\[\d+\]\.text$", "first"),
         (r"^inputs(\[\d+\])\.text_pair$", r"candidates\1"),
@@ -129,6 +124,19 @@ def field_name(request: object, path: str) -> str:
         if matches:
             return renamed
     return path
+
+
+def _analyze_ask(inputs: Sequence[pb.TextInput], options: pb.AnalyzeOptions, truncation: int, limits: Limits) -> Ask:
+    return Ask(
+        inputs=_texts(inputs, limits),
+        input_targets=_input_targets(inputs, limits),
+        embed=_embed_ask(options.embed) if options.HasField("embed") else None,
+        fill_mask=_fill_mask_ask(options.fill_mask, limits) if options.HasField("fill_mask") else None,
+        next_sentence=options.next_sentence,
+        classify=options.classify,
+        tag_tokens=_tag_ask(options.tag_tokens) if options.HasField("tag_tokens") else None,
+        truncation=_truncation(truncation),
+    )
 
 
 def _texts(inputs: Sequence[pb.TextInput], limits: Limits) -> tuple[Text, ...]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import grpc
 import numpy as np
 from bertapi.v1 import bert_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from bertserve.bundle import Head, Pooling
+from bertserve.errors import InvalidInput, RequestError
 from bertserve.models import ServedModel
+from bertserve.statuses import INTERNAL_TEXT, STATUSES
 from bertserve.tasks.analysis import Answer, TokenizeAnswer
 from bertserve.tasks.answers import (
     Analysis,
@@ -76,6 +79,22 @@ def write_analyze(model: ServedModel, answer: Answer) -> pb.AnalyzeResponse:
     return pb.AnalyzeResponse(
         analyses=[_analysis(analysis) for analysis in answer.analyses], info=_info(model, answer.timings)
     )
+
+
+def write_stream_analysis(model: ServedModel, request_id: str, answer: Answer) -> pb.StreamAnalyzeResponse:
+    return pb.StreamAnalyzeResponse(
+        id=request_id, analysis=_analysis(answer.analyses[0]), info=_info(model, answer.timings)
+    )
+
+
+def write_item_error(request_id: str, error: Exception) -> pb.StreamAnalyzeResponse:
+    """Why one input of a stream failed; what no caller is told, with the fixed text."""
+    if isinstance(error, InvalidInput):
+        field, text = error.violation.field, error.violation.description
+    else:
+        field, text = "", str(error) if isinstance(error, RequestError) else INTERNAL_TEXT
+    code = STATUSES[type(error)] if isinstance(error, RequestError) else grpc.StatusCode.INTERNAL
+    return pb.StreamAnalyzeResponse(id=request_id, error=pb.ItemError(code=code.value[0], message=text, field=field))
 
 
 def write_tokenize(model: ServedModel, answer: TokenizeAnswer) -> pb.TokenizeResponse:

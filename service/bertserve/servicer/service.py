@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
@@ -14,6 +16,7 @@ from bertserve.errors import InvalidInput
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.servicer import requests, responses
+from bertserve.servicer.stream import Accepted, Stream
 from bertserve.tasks.analysis import Analyzer, Answer
 from bertserve.tasks.asks import Ask
 from bertserve.tasks.prepare import Limits
@@ -27,8 +30,10 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 class BertServicer(pb_grpc.BertServiceServicer):
     """All methods of bertapi.v1.BertService. Errors leave it as exceptions, for the interceptors to translate."""
 
-    def __init__(self, models: Models, analyzer: Analyzer, metrics: Metrics) -> None:
+    def __init__(self, models: Models, analyzer: Analyzer, metrics: Metrics, draining: asyncio.Event) -> None:
+        """draining: from when on streams are not read any more."""
         self._models = models
+        self._draining = draining
         self._analyzer = analyzer
         self._metrics = metrics
 
@@ -53,6 +58,15 @@ class BertServicer(pb_grpc.BertServiceServicer):
 
     async def Analyze(self, request: pb.AnalyzeRequest, context: Context) -> pb.AnalyzeResponse:
         return await self._answer(request, context, requests.read_analyze, responses.write_analyze)
+
+    async def StreamAnalyze(
+        self, requests: AsyncIterator[pb.StreamAnalyzeRequest], context: Context
+    ) -> AsyncGenerator[pb.StreamAnalyzeResponse]:
+        deadline = _deadline(context)
+        stream = Stream(lambda request: self._accept(request, deadline), self._draining)
+        async with aclosing(stream.answers(requests)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
         model = self._models.find(request.model)
@@ -82,6 +96,20 @@ class BertServicer(pb_grpc.BertServiceServicer):
             ask = read(request, self._analyzer.limits)
             answer = await self._analyzer.analyze(model, ask, _deadline(context))
         return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
+
+    async def _accept(self, request: pb.StreamAnalyzeRequest, deadline: float | None) -> Accepted:
+        model = self._models.find(request.model)
+        with self._naming_fields(request, model):
+            ask = requests.read_stream_analyze(request, self._analyzer.limits)
+            prepared = await self._analyzer.prepare(model, ask, deadline)
+
+        async def answer() -> pb.StreamAnalyzeResponse:
+            answer = await self._analyzer.answer(model, prepared, deadline, in_stream=True)
+            return await self._analyzer.work(
+                answer.is_large, lambda: responses.write_stream_analysis(model, request.id, answer)
+            )
+
+        return Accepted(tokens=prepared.tokens, answer=answer)
 
     def _naming_fields(self, request: object, model: ServedModel) -> _FieldNames:
         return _FieldNames(request, model.name, self._metrics)

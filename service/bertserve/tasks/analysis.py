@@ -6,18 +6,20 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from bertserve.batching.batcher import Batcher
+from bertserve.engine.items import ItemOutputs
 from bertserve.errors import DeadlinePassed
 from bertserve.metrics import Metrics
 from bertserve.models import ServedModel
 from bertserve.tasks.answers import Analysis, Timings
 from bertserve.tasks.asks import Ask
-from bertserve.tasks.finish import finish
+from bertserve.tasks.finish import finish_item
 from bertserve.tasks.prepare import (
     Limits,
+    Prepared,
     check,
     check_inputs,
     check_tokens_size,
@@ -72,25 +74,41 @@ class Analyzer:
     async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None) -> Answer:
         """Everything that was asked, from one pass per input. deadline: by `time.monotonic`.
 
-        Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, or what the engine raised.
+        Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, EngineUnavailable, or what the engine raised.
         """
+        self._batcher.check_room(model.name, deadline)
+        return await self.answer(model, await self.prepare(model, ask, deadline), deadline)
+
+    async def prepare(self, model: ServedModel, ask: Ask, deadline: float | None) -> Prepared:
+        """All that comes before the queue. Raises InvalidInput, MissingHead, DeadlinePassed."""
         started = time.monotonic()
         check(model, ask, self._limits)
         texts = await self._tokenize(model, ask, deadline)
         prepared = await self.work(_has_many_targets(ask), lambda: prepare(model, ask, texts, self._limits))
-        is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
-        tokenized = time.monotonic()
-        completed = await self._batcher.run(model.name, prepared.items, deadline)
-        returned = time.monotonic()
-        analyses = await self.work(is_large, lambda: finish(model, prepared, completed.outputs))
+        return replace(prepared, seconds=time.monotonic() - started)
+
+    async def answer(
+        self, model: ServedModel, prepared: Prepared, deadline: float | None, *, in_stream: bool = False
+    ) -> Answer:
+        """The queue and what comes after it. in_stream: as of `Batcher.run`, which says too what this raises."""
+        finish_seconds: list[float] = []
+
+        def finish(index: int, outputs: ItemOutputs) -> Analysis:
+            begun = time.monotonic()
+            analysis = finish_item(model, prepared, index, outputs)
+            finish_seconds.append(time.monotonic() - begun)
+            return analysis
+
+        completed = await self._batcher.run(model.name, prepared.items, deadline, finish, in_stream=in_stream)
         timings = Timings(
-            tokenize_seconds=tokenized - started,
+            tokenize_seconds=prepared.seconds,
             queue_seconds=completed.queue_seconds,
             infer_seconds=completed.infer_seconds,
-            finish_seconds=time.monotonic() - returned,
+            finish_seconds=sum(finish_seconds),
         )
         self._observe(model.name, timings)
-        return Answer(analyses=analyses, timings=timings, is_large=is_large)
+        is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
+        return Answer(analyses=completed.results, timings=timings, is_large=is_large)
 
     async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> TokenizeAnswer:
         """Tokens exactly as the model would see them. Raises InvalidInput, DeadlinePassed."""
@@ -123,13 +141,11 @@ class Analyzer:
         return texts
 
     def _observe(self, model: str, timings: Timings) -> None:
-        for stage, seconds in (
-            ("tokenize", timings.tokenize_seconds),
-            ("queue", timings.queue_seconds),
-            ("infer", timings.infer_seconds),
-            ("finish", timings.finish_seconds),
-        ):
-            self._metrics.stage_seconds.labels(model, stage).observe(seconds)
+        stages = self._metrics.of_model(model).stages
+        stages["tokenize"].observe(timings.tokenize_seconds)
+        stages["queue"].observe(timings.queue_seconds)
+        stages["infer"].observe(timings.infer_seconds)
+        stages["finish"].observe(timings.finish_seconds)
 
 
 def cut_portions(sizes: Sequence[int], portion: int) -> list[tuple[int, int]]:

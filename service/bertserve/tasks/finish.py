@@ -26,17 +26,9 @@ from bertserve.tasks.prepare import EmbedPlan, Prepared
 from bertserve.tokenizer import Text, Token, TokenizedText, Tokenizer
 
 
-def finish(model: ServedModel, prepared: Prepared, outputs: tuple[ItemOutputs, ...]) -> tuple[Analysis, ...]:
-    """One analysis per input, holding what was asked."""
-    return tuple(
-        _analysis(model, prepared, index, text, item_outputs)
-        for index, (text, item_outputs) in enumerate(zip(prepared.texts, outputs, strict=True))
-    )
-
-
-def _analysis(
-    model: ServedModel, prepared: Prepared, index: int, text: TokenizedText, outputs: ItemOutputs
-) -> Analysis:
+def finish_item(model: ServedModel, prepared: Prepared, index: int, outputs: ItemOutputs) -> Analysis:
+    """What was asked of one input. Holds no part of the outputs, which are views of a whole batch's."""
+    text = prepared.texts[index]
     ask, wanted = prepared.ask, prepared.items[index].wanted
     return Analysis(
         token_count=len(text),
@@ -65,7 +57,7 @@ def _embedding(plan: EmbedPlan, ask: EmbedAsk, text: TokenizedText, outputs: Ite
     if plan.normalize:
         vectors = normalize(vectors)
     return Embedding(
-        vectors=vectors.astype(np.float32 if ask.vector_type.size_bytes == 4 else np.float16, copy=False),
+        vectors=np.array(vectors, dtype=np.float32 if ask.vector_type.size_bytes == 4 else np.float16),
         tokens=text.tokens if ask.include_tokens else (),
     )
 

@@ -52,7 +52,7 @@ class EmbedPlan:
 class Prepared:
     """An ask that passed every check. texts and items are in the order of the inputs.
 
-    response_bytes: an upper bound of the answer's size.
+    response_bytes: an upper bound of the answer's size. seconds: that checking and tokenizing took.
     """
 
     ask: Ask
@@ -60,6 +60,11 @@ class Prepared:
     texts: tuple[TokenizedText, ...]
     items: tuple[Item, ...]
     response_bytes: int
+    seconds: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        return sum(item.length for item in self.items)
 
 
 def check(model: ServedModel, ask: Ask, limits: Limits) -> None:

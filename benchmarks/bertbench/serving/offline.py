@@ -1,0 +1,48 @@
+"""What the engine does alone: the same texts and batches as the server's, on as many lanes, without a server."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from bertserve.engine.items import Item
+from bertserve.engine.session import Engine
+
+
+def fill_batches(items: Sequence[Item], batch_tokens: int) -> list[list[Item]]:
+    """All items in batches of at most so many tokens: the oldest first, then whichever of the following still fits.
+
+    An item that is longer than a batch may be has one of its own.
+    """
+    batches = []
+    waiting = list(items)
+    while waiting:
+        batch, passed_over, room = [waiting[0]], [], batch_tokens - waiting[0].length
+        for item in waiting[1:]:
+            if item.length <= room:
+                batch.append(item)
+                room -= item.length
+            else:
+                passed_over.append(item)
+        batches.append(batch)
+        waiting = passed_over
+    return batches
+
+
+def measure_offline(engine: Engine, batches: Sequence[list[Item]], lanes: int, seconds: float) -> float:
+    """Tokens a second, all lanes together. Batches are packed by the lanes, and run round and round."""
+    engine.run_items(batches[0])
+    supply = itertools.cycle(batches)
+
+    def work() -> float:
+        began, tokens = time.monotonic(), 0
+        while time.monotonic() - began < seconds:
+            batch = next(supply)
+            engine.run_items(batch)
+            tokens += sum(item.length for item in batch)
+        return tokens / (time.monotonic() - began)
+
+    with ThreadPoolExecutor(lanes) as pool:
+        return sum(future.result() for future in [pool.submit(work) for _ in range(lanes)])

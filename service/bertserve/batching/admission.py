@@ -1,0 +1,73 @@
+"""Who is let in: pure, synchronous functions of the load and the measured speed. No clock, thread or loop inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Tokens per second of one lane, from live batches: sums in which every batch weighs a tenth less than the next."""
+
+    tokens: float
+    seconds: float
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.tokens / self.seconds
+
+    def after(self, tokens: int, seconds: float) -> Speed:
+        """The speed once a batch of that size took that long."""
+        return Speed(tokens=0.9 * self.tokens + tokens, seconds=0.9 * self.seconds + max(seconds, 1e-6))
+
+
+def estimate_wait(own_seconds: float, line_seconds: Mapping[str, float], lanes: int) -> float:
+    """Seconds until lanes that serve all bundles in turn have worked off one bundle's `own_seconds` of lane time.
+
+    line_seconds: of every bundle that has a line, in lane time too. Others take turns only as long as they have work.
+    """
+    total = sum(line_seconds.values())
+    return min(max(own_seconds, total), own_seconds * len(line_seconds)) / lanes
+
+
+class Refusal(StrEnum):
+    """Why a request is not let in."""
+
+    TOO_LARGE = "too_large"
+    QUEUE_FULL = "queue_full"
+    WAIT = "wait"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """line_tokens, tokens_behind: what waits of a bundle, in line and behind it; each is bounded by limit_tokens. What
+    streams have behind it is not counted: each stream is bounded by itself.
+
+    window_tokens: what one request may have in line. wait_seconds: until the request's last item would start.
+    run_seconds: the request's own time on idle lanes.
+    """
+
+    line_tokens: int
+    tokens_behind: int
+    limit_tokens: int
+    window_tokens: int
+    wait_seconds: float
+    run_seconds: float
+
+
+def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal | None:
+    """Whether to refuse a request of so many tokens, whose caller waits for so long (None: for ever)."""
+    if tokens > load.limit_tokens:
+        return Refusal.TOO_LARGE
+    if remaining_seconds is not None and load.run_seconds > remaining_seconds:
+        return Refusal.DEADLINE
+    in_line = min(tokens, load.window_tokens)
+    behind = tokens - in_line
+    if load.line_tokens + in_line > load.limit_tokens or (behind and load.tokens_behind + behind > load.limit_tokens):
+        return Refusal.QUEUE_FULL
+    if remaining_seconds is not None and load.wait_seconds + load.run_seconds > remaining_seconds:
+        return Refusal.WAIT
+    return None

@@ -1,0 +1,47 @@
+"""A batch on its way. The lane that takes it leaves out what has ended meanwhile, and finishes its items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bertserve.batching.line import Entry
+from bertserve.engine.items import ItemOutputs
+from bertserve.engine.lanes import BatchResult
+from bertserve.engine.packing import PackedBatch
+from bertserve.engine.session import Engine
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """Packed where it is made; `take` and `finish` run on the lane."""
+
+    engine: Engine
+    entries: list[Entry]
+    packed: PackedBatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.packed = self.engine.pack([entry.item for entry in self.entries])
+
+    def take(self) -> PackedBatch | None:
+        live = [entry for entry in self.entries if entry.request.is_live]
+        if not live:
+            return None
+        if len(live) < len(self.entries):
+            self.entries = live
+            self.packed = self.engine.pack([entry.item for entry in live])
+        return self.packed
+
+    def finish(self, result: BatchResult) -> BatchResult:
+        """Results in place of outputs, item by item, so that nothing holds the outputs of whole batches any longer."""
+        outcomes = [_finish(entry, outcome) for entry, outcome in zip(self.entries, result.outcomes, strict=True)]
+        return replace(result, outcomes=tuple(outcomes))
+
+
+def _finish(entry: Entry, outcome: ItemOutputs | Exception) -> Any:
+    if isinstance(outcome, Exception) or not entry.request.is_live:
+        return outcome
+    try:
+        return entry.request.finish(entry.index, outcome)
+    except Exception as error:  # a bug, or no memory: it fails alone
+        return error

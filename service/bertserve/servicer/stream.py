@@ -1,0 +1,131 @@
+"""One StreamAnalyze call: reads as long as little is unanswered, answers as results come, lets a bad input fail alone.
+
+What is unanswered, by its caller's reading included, is bounded in tokens: a slow reader stops the reading of his own
+stream, and nothing grows. Overload means waiting here, not failing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+from bertapi.v1 import bert_service_pb2 as pb
+
+from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, RequestError
+from bertserve.logs import log_failure
+from bertserve.servicer.responses import write_item_error
+
+# Enough to keep several lanes busy and as much again on its way to the caller; one longer text goes alone.
+WINDOW_TOKENS = 4096
+
+DRAINING = "the server is draining; send the rest to another replica"
+
+# What no single input is to blame for ends the stream.
+ENDING = (EngineUnavailable, DeadlinePassed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """An input that passed every check. answer: waits for its turn, and raises what went wrong after."""
+
+    tokens: int
+    answer: Callable[[], Awaitable[pb.StreamAnalyzeResponse]]
+
+
+class Stream:
+    """accept: checks a request, and raises what its caller did wrong. draining: from when on nothing more is read."""
+
+    def __init__(
+        self, accept: Callable[[pb.StreamAnalyzeRequest], Awaitable[Accepted]], draining: asyncio.Event
+    ) -> None:
+        self._accept = accept
+        self._draining = draining
+        self._answered: asyncio.Queue[tuple[pb.StreamAnalyzeResponse, int] | None] = asyncio.Queue()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._unanswered_tokens = 0
+        self._open: set[asyncio.Task[None]] = set()
+        self._is_read = False
+        self._failure: Exception | None = None
+        self._reader: asyncio.Task[None] | None = None
+
+    async def answers(
+        self, requests: AsyncIterator[pb.StreamAnalyzeRequest]
+    ) -> AsyncGenerator[pb.StreamAnalyzeResponse]:
+        """Everything that was accepted is answered, then what ended the stream is raised: EngineUnavailable while
+        draining or with a lost engine, DeadlinePassed, or what reading raised."""
+        self._reader = reader = asyncio.create_task(self._read(requests))
+        drain = asyncio.create_task(self._stop_on_drain(reader))
+        try:
+            while (answered := await self._answered.get()) is not None:
+                response, tokens = answered
+                yield response
+                self._count(-tokens)
+        finally:
+            for task in (reader, drain, *self._open):
+                task.cancel()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _read(self, requests: AsyncIterator[pb.StreamAnalyzeRequest]) -> None:
+        try:
+            async for request in requests:
+                await self._take(request)
+                await self._has_room.wait()
+        except asyncio.CancelledError:
+            self._failure = self._failure or EngineUnavailable(
+                "the server is draining; send the rest to another replica"
+            )
+        except Exception as error:  # what is no message, say
+            self._failure = self._failure or error
+        finally:
+            self._is_read = True
+            self._end_if_done()
+
+    async def _stop_on_drain(self, reader: asyncio.Task[None]) -> None:
+        await self._draining.wait()
+        reader.cancel()
+
+    async def _take(self, request: pb.StreamAnalyzeRequest) -> None:
+        try:
+            accepted = await self._accept(request)
+        except ENDING:
+            raise
+        except RequestError as error:
+            self._answered.put_nowait((write_item_error(request.id, error), 1))
+            self._count(1)
+            return
+        self._count(accepted.tokens)
+        task = asyncio.create_task(self._answer(request.id, accepted))
+        self._open.add(task)
+        task.add_done_callback(self._close)
+
+    async def _answer(self, request_id: str, accepted: Accepted) -> None:
+        try:
+            response = await accepted.answer()
+        except ENDING as error:
+            self._failure = self._failure or error
+            if self._reader is not None:
+                self._reader.cancel()
+            return
+        except Exception as error:  # of its own item alone
+            if not isinstance(error, InvalidInput):
+                log_failure("an input of a stream failed", error)
+            response = write_item_error(request_id, error)
+        self._answered.put_nowait((response, accepted.tokens))
+
+    def _close(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self._is_read and not self._open:
+            self._answered.put_nowait(None)
+
+    def _count(self, tokens: int) -> None:
+        self._unanswered_tokens += tokens
+        if self._unanswered_tokens < WINDOW_TOKENS:
+            self._has_room.set()
+        else:
+            self._has_room.clear()

@@ -1,0 +1,1 @@
+"""Who notices that a lane is lost: `verdict` decides, as pure functions; `supervisor` acts."""

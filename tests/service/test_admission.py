@@ -1,0 +1,52 @@
+"""Who is let in, and what the estimates behind it are."""
+
+from __future__ import annotations
+
+import pytest
+from bertserve.batching.admission import Load, Refusal, Speed, estimate_wait, refuse
+from hypothesis import given
+from hypothesis import strategies as st
+
+REFUSALS = {
+    "fits": (10, None, {}, None),
+    "fits its deadline": (10, 2.0, {"wait_seconds": 1.0, "run_seconds": 0.5}, None),
+    "larger than the queue": (101, None, {}, Refusal.TOO_LARGE),
+    "line full": (10, None, {"line_tokens": 91}, Refusal.QUEUE_FULL),
+    "fits beside a large request": (10, None, {"line_tokens": 20, "tokens_behind": 500}, None),
+    "no room behind the line": (60, None, {"line_tokens": 20, "tokens_behind": 61}, Refusal.QUEUE_FULL),
+    "wait outlasts the caller": (10, 1.0, {"wait_seconds": 0.9, "run_seconds": 0.2}, Refusal.WAIT),
+    "hopeless even alone": (10, 0.1, {"run_seconds": 0.2}, Refusal.DEADLINE),
+}
+
+
+@pytest.mark.parametrize(("tokens", "remaining", "load", "expected"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_refusal(tokens: int, remaining: float | None, load: dict[str, float], expected: Refusal | None) -> None:
+    """Each reason to refuse, and the border beside it."""
+    empty = {"line_tokens": 0, "tokens_behind": 0, "wait_seconds": 0.0, "run_seconds": 0.0}
+    fields = {"limit_tokens": 100, "window_tokens": 20, **empty, **load}
+    assert refuse(tokens, remaining, Load(**fields)) is expected  # type: ignore[arg-type]
+
+
+def test_speed_follows_live_batches() -> None:
+    """After many batches of another speed, the estimate is that speed."""
+    speed = Speed(tokens=100, seconds=1)
+    for _ in range(100):
+        speed = speed.after(300, 1)
+    assert speed.tokens_per_second == pytest.approx(300, rel=0.01)
+
+
+def test_wait_of_a_lone_bundle_is_its_line_over_all_lanes() -> None:
+    assert estimate_wait(6.0, {"a": 6.0}, lanes=2) == 3.0
+
+
+def test_short_line_does_not_wait_for_another_bundles_long_one() -> None:
+    """Bundles take turns, so that the other costs as much again as its own line."""
+    assert estimate_wait(1.0, {"a": 1.0, "b": 60.0}, lanes=2) == 1.0
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.floats(0.01, 100), min_size=1), st.integers(1, 8))
+def test_wait_lies_between_the_own_line_and_all_work(line_seconds: dict[str, float], lanes: int) -> None:
+    own = line_seconds[min(line_seconds)]
+    wait = estimate_wait(own, line_seconds, lanes)
+    assert own / lanes <= wait * 1.0001
+    assert wait <= sum(line_seconds.values()) / lanes * 1.0001
