@@ -13,7 +13,7 @@ import uvloop
 
 from bertserve.bundle import BundleError
 from bertserve.listening import ServerError
-from bertserve.logs import start_logs
+from bertserve.logs import finish_logs, start_logs
 from bertserve.server import open_server
 from bertserve.settings import Settings, SettingsError, read_settings
 
@@ -31,7 +31,7 @@ def main() -> None:
         settings = read_settings(sys.argv[1:])
     except SettingsError as error:
         _leave(_complain(str(error), code=2))
-    log_lines = start_logs(settings.log_level)
+    start_logs(settings.log_level)
     for number in STOP_SIGNALS:
         signal.signal(number, _leave_at_once)
     try:
@@ -42,8 +42,6 @@ def main() -> None:
         _leave(_complain(str(error), code=2))
     except (BundleError, ServerError) as error:
         _leave(_complain(str(error), code=1))
-    finally:
-        log_lines.wait_until_written(LAST_LINES_SECONDS)
 
 
 async def _serve(settings: Settings) -> int:
@@ -64,6 +62,7 @@ async def _serve(settings: Settings) -> int:
 
 def _leave(status: int) -> NoReturn:
     """At once, so that neither a thread that never comes back nor a full disk changes the exit status."""
+    finish_logs(LAST_LINES_SECONDS)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

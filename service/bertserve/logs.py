@@ -125,12 +125,17 @@ class LineWriter(logging.Handler):
         return 0
 
 
-def start_logs(level: str) -> LineWriter:
+def start_logs(level: str) -> None:
     """Write log lines to stderr from now on, those of libraries included."""
-    writer = LineWriter(STDERR)
-    logging.getLogger().handlers[:] = [writer]
+    logging.getLogger().handlers[:] = [LineWriter(STDERR)]
     LOGGER.setLevel(level.upper())
-    return writer
+
+
+def finish_logs(timeout_seconds: float) -> None:
+    """Let the last lines be written; called before the process ends."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LineWriter):
+            handler.wait_until_written(timeout_seconds)
 
 
 def log_failure(message: str, error: BaseException) -> None:
@@ -143,11 +148,6 @@ def log(message: str, **fields: object) -> None:
     LOGGER.info(message, extra={"fields": fields})
 
 
-def log_error(message: str, **fields: object) -> None:
-    """A fact that an operator has to look at."""
-    LOGGER.error(message, extra={"fields": fields})
-
-
 def log_detail(message: str, **fields: object) -> None:
     """What only somebody who looks for something wants to see, at level debug."""
     LOGGER.debug(message, extra={"fields": fields})
@@ -156,3 +156,8 @@ def log_detail(message: str, **fields: object) -> None:
 def log_warning(message: str, **fields: object) -> None:
     """Something that an operator should look at, while the server serves on."""
     LOGGER.warning(message, extra={"fields": fields})
+
+
+def log_error(message: str, **fields: object) -> None:
+    """A fact that an operator has to look at."""
+    LOGGER.error(message, extra={"fields": fields})

@@ -73,12 +73,8 @@ class Metrics:
             "Time that lanes spent running batches, summed over lanes.",
             ("model",),
         )
-        self.lanes_lost = Counter(
-            "bertserve_lanes_lost_total", "Lanes that died or did not come back from a run.", registry=self.registry
-        )
-        self.reloads = self._counter(
-            "bertserve_reloads_total", "Changes seen in files of certificates or tokens.", ("what", "result")
-        )
+        self.reloads = self._counter("bertserve_reloads_total", "Changes of TLS and token files.", ("what", "result"))
+        self.lanes_lost = Counter("bertserve_lanes_lost_total", "Lanes that died or stalled.", registry=self.registry)
         self._model_info = Gauge(
             "bertserve_model_info",
             "A served bundle; always 1.",

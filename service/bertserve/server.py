@@ -112,10 +112,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     _add_services(grpc_server, servicer, health_servicer)
     port = bind(grpc_server, settings, guards)
     probes = _open_probes(settings, metrics, supervisor, open_calls)
-    addresses = Addresses(
-        grpc=join_address(settings.host, port),
-        metrics=join_address(settings.metrics_host or settings.host, probes.port),
-    )
+    addresses = _addresses(settings, port, probes.port)
     try:
         await _set_health(health_servicer, is_ready=True)
         await grpc_server.start()
@@ -129,14 +126,11 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         lanes.stop()
 
 
-def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
-    return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
-
-
-def _open_lanes(settings: Settings, cores: int) -> Lanes:
-    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
-    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, batch_tokens=settings.batch_tokens, cores=cores)
-    return lanes
+def _addresses(settings: Settings, grpc_port: int, metrics_port: int) -> Addresses:
+    return Addresses(
+        grpc=join_address(settings.host, grpc_port),
+        metrics=join_address(settings.metrics_host or settings.host, metrics_port),
+    )
 
 
 async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:

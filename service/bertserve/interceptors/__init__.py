@@ -141,7 +141,7 @@ def _observe_unary(series: _RpcSeries, handler: Handler) -> Handler:
         try:
             return await respond(request, context)
         except BaseException as error:
-            code = _end_code(error, context)
+            code = end_code(error, context)
             raise
         finally:
             series.end(code, time.monotonic() - started)
@@ -161,7 +161,7 @@ def _observe_stream(series: _RpcSeries, handler: Handler) -> Handler:
                 async for response in responses:
                     yield response
         except BaseException as error:
-            code = _end_code(error, context)
+            code = end_code(error, context)
             raise
         finally:
             series.end(code, time.monotonic() - started)
@@ -275,14 +275,14 @@ def _details(error: RequestError) -> list[message.Message]:
     return []
 
 
-def _end_code(error: BaseException, context: Context) -> grpc.StatusCode:
+def end_code(error: BaseException, context: Context) -> grpc.StatusCode:
+    """The status of a call that ended with an error."""
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return grpc.StatusCode.CANCELLED
     return set_code(context) or grpc.StatusCode.UNKNOWN
 
 
-def set_code(context: Context) -> grpc.StatusCode | None:
-    """What an aborted call was ended with."""
+def _set_code(context: Context) -> grpc.StatusCode | None:
     code = context.code()
     if isinstance(code, grpc.StatusCode):
         return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import secrets
@@ -12,7 +11,7 @@ from typing import Any, cast
 
 import grpc
 
-from bertserve.interceptors import Context, Continuation, Handler, set_code
+from bertserve.interceptors import Context, Continuation, Handler, end_code
 from bertserve.logs import LOGGER, REQUEST_ID, log_detail
 
 REQUEST_ID_KEY = "x-request-id"
@@ -92,10 +91,7 @@ class _Call:
     def log_failed(self, error: BaseException) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
             return
-        if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self._log(grpc.StatusCode.CANCELLED.name)
-        else:
-            self._log((set_code(self._context) or grpc.StatusCode.UNKNOWN).name)
+        self._log(end_code(error, self._context).name)
 
     def _log(self, code: str, **fields: object) -> None:
         seconds = round(time.monotonic() - self._started, 6)

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import grpc
 
-from bertserve.interceptors import Context, Continuation, Handler, set_code
+from bertserve.interceptors import Context, Continuation, Handler, end_code
 
 try:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -79,9 +79,7 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
         try:
             yield span
         except BaseException as error:
-            code = set_code(context) or (
-                grpc.StatusCode.UNKNOWN if isinstance(error, Exception) else grpc.StatusCode.CANCELLED
-            )
+            code = end_code(error, context)
             raise
         finally:
             span.set_attribute("rpc.grpc.status_code", int(code.value[0]))
