@@ -133,6 +133,16 @@ def _addresses(settings: Settings, grpc_port: int, metrics_port: int) -> Address
     )
 
 
+def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
+    return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
+
+
+def _open_lanes(settings: Settings, cores: int) -> Lanes:
+    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
+    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, batch_tokens=settings.batch_tokens, cores=cores)
+    return lanes
+
+
 async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:
     status = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
     for name in HEALTH_NAMES:

@@ -279,7 +279,7 @@ def end_code(error: BaseException, context: Context) -> grpc.StatusCode:
     """The status of a call that ended with an error."""
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return grpc.StatusCode.CANCELLED
-    return set_code(context) or grpc.StatusCode.UNKNOWN
+    return _set_code(context) or grpc.StatusCode.UNKNOWN
 
 
 def _set_code(context: Context) -> grpc.StatusCode | None:
