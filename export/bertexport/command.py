@@ -21,6 +21,7 @@ from rich.table import Table
 
 from bertexport.errors import ExportError
 from bertexport.interruption import exit_interrupted, ignore_interruptions, raise_when_interrupted
+from bertexport.request import ExportRequest
 
 if TYPE_CHECKING:
     from bertexport.export import ExportResult
@@ -61,32 +62,38 @@ class Steps:
         self._console.print(f"✓ {title} ({time.perf_counter() - began:.1f} s{count})", highlight=False)
 
 
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A local directory in Hugging Face form, or a hub id.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write the bundle to.")]
+Precise = Annotated[Precision, typer.Option(help="How the bundle computes.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
+Verify = Annotated[Path | None, typer.Option(help="Texts to verify on, one a line, a tab between those of a pair.")]
+Calibration = Annotated[
+    Path | None, typer.Option(help="Texts that int8 is fitted to, in the form of --verify; other texts than those.")
+]
+AllowLoss = Annotated[
+    bool,
+    typer.Option(
+        "--allow-accuracy-loss", help="Write the bundle, and mark it, even if it misses the accuracy it should have."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output directory if it exists.")]
+
+
 @app.command()
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A local directory in Hugging Face form, or a hub id.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write the bundle to.")],
-    precision: Annotated[Precision, typer.Option(help="How the bundle computes.")] = Precision.FP32,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")] = None,
-    verify: Annotated[
-        Path | None, typer.Option(help="Texts to verify on, one a line, a tab between those of a pair.")
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Texts that int8 is fitted to, in the form of --verify; other texts than those."),
-    ] = None,
-    allow_accuracy_loss: Annotated[
-        bool,
-        typer.Option(
-            "--allow-accuracy-loss",
-            help="Write the bundle, and mark it, even if it misses the accuracy it should have.",
-        ),
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the output directory if it exists.")] = False,
+    model: Model,
+    output: Output,
+    precision: Precise = Precision.FP32,
+    revision: Revision = None,
+    verify: Verify = None,
+    calibration: Calibration = None,
+    allow_accuracy_loss: AllowLoss = False,
+    force: Force = False,
 ) -> None:
     """Turn a BERT checkpoint into a bundle for bertserve, verified against PyTorch."""
     try:
         # PyTorch and transformers take seconds to import: not for --help or a mistyped option.
-        from bertexport.export import ExportRequest, export_checkpoint
+        from bertexport.export import export_checkpoint
 
         # From here on there are files to take away.
         raise_when_interrupted()

@@ -131,6 +131,18 @@ def _as_markdown(report: Report) -> Iterator[str]:
     yield from _table(
         ("figure", "value", "gate"), ((n, f"{v:.6g}", str(gates.get(n, ""))) for n, v in verdict.figures.items())
     )
+    yield from _accuracy_tables(verdict)
+    yield "\n## Operators\n"
+    names = sorted({*report.operators.exported, *report.operators.optimized})
+    counts = ((n, report.operators.exported.get(n, 0), report.operators.optimized.get(n, 0)) for n in names)
+    yield from _table(("operator", "exported", "as the session runs it"), counts)
+    yield "\n## Files\n"
+    yield from _table(("file", "bytes"), ((name, f"{record.size:,}") for name, record in report.files.items()))
+    yield "\n## Environment\n"
+    yield from _table(("what", "version"), describe_environment().items())
+
+
+def _accuracy_tables(verdict: Verdict) -> Iterator[str]:
     yield "\n## By layer\n"
     yield "Cosines between hidden states and PyTorch's, 0 the embedding layer; pooled: of their means over tokens.\n"
     columns = ("layer", "token, lowest", "token, first percentile", "pooled, mean", "pooled, lowest")
@@ -150,14 +162,6 @@ def _as_markdown(report: Report) -> Iterator[str]:
             for b in verdict.bands
         ),
     )
-    yield "\n## Operators\n"
-    names = sorted({*report.operators.exported, *report.operators.optimized})
-    counts = ((n, report.operators.exported.get(n, 0), report.operators.optimized.get(n, 0)) for n in names)
-    yield from _table(("operator", "exported", "as the session runs it"), counts)
-    yield "\n## Files\n"
-    yield from _table(("file", "bytes"), ((name, f"{record.size:,}") for name, record in report.files.items()))
-    yield "\n## Environment\n"
-    yield from _table(("what", "version"), describe_environment().items())
 
 
 def _cosine(value: float | None) -> str:

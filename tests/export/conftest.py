@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bertexport.export import ExportRequest, ExportResult, export_checkpoint
+from bertexport.export import ExportResult, export_checkpoint
+from bertexport.request import ExportRequest
 from bertserve.bundle import Bundle, read_bundle
 from bertserve.engine.session import Engine
 from checkpoints import write_checkpoint

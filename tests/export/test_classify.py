@@ -12,7 +12,8 @@ import pytest
 import torch
 import transformers
 from bertapi.client import BertClient
-from bertexport.export import ExportRequest, export_checkpoint
+from bertexport.export import export_checkpoint
+from bertexport.request import ExportRequest
 from checkpoints import write_checkpoint
 from servers import running_server
 

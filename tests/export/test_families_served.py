@@ -12,7 +12,8 @@ import torch
 import transformers
 from bertapi.client import BertClient
 from bertapi.errors import BertError
-from bertexport.export import ExportRequest, export_checkpoint
+from bertexport.export import export_checkpoint
+from bertexport.request import ExportRequest
 from family_checkpoints import SAMPLES, write_family_checkpoint
 from servers import running_server
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bertexport.errors import ExportError
-from bertexport.export import ExportRequest, export_checkpoint
+from bertexport.export import export_checkpoint
 from bertexport.fitting import fit_int8
 from bertexport.quantization import Int8Plan
+from bertexport.request import ExportRequest
 from bertexport.verification import Verdict
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden

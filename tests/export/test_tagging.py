@@ -11,9 +11,10 @@ import torch
 import transformers
 from bertexport.architecture import read_architecture, select_weights
 from bertexport.checkpoint import read_checkpoint
-from bertexport.export import ExportRequest, export_checkpoint
+from bertexport.export import export_checkpoint
 from bertexport.inputs import make_items
 from bertexport.reference import expect, load_reference
+from bertexport.request import ExportRequest
 from bertexport.verification import Outputs, judge, run_engine
 from bertserve.bundle import BundleError, Head, read_bundle
 from bertserve.engine.golden import check_golden, read_golden, relative_difference, write_golden

@@ -1,0 +1,109 @@
+"""What is exported: the checkpoint and its tokenizer, found and read, and the facts that its bundle will state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bertserve.bundle import TOKENIZER_NAME, Head, ModelFacts, SpecialTokens
+from bertserve.tokenizer import Tokenizer
+
+from bertexport.architecture import Architecture, Weights, read_architecture, select_weights
+from bertexport.checkpoint import Checkpoint, read_checkpoint
+from bertexport.location import Location, locate
+from bertexport.nodes import OPSET
+from bertexport.request import ExportRequest, Progress
+from bertexport.sentence_files import SentenceFiles, read_sentence_files
+from bertexport.tokenizer_files import read_special_tokens, read_tokenizer, save_tokenizer
+
+NAMES_SHOWN = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceModel:
+    """notes: what a reader of the report should know about it."""
+
+    location: Location
+    checkpoint: Checkpoint
+    architecture: Architecture
+    weights: Weights
+    facts: ModelFacts
+    tokenizer: Tokenizer
+    notes: tuple[str, ...]
+
+
+def read_source(request: ExportRequest, staging: Path, progress: Progress) -> SourceModel:
+    """Raises ExportError: not found, unreadable, not supported, or parts that do not belong together."""
+    with progress.step("Find the checkpoint"):
+        location = locate(request.model, request.revision)
+        sentence = read_sentence_files(location.path)
+    with progress.step("Read weights and settings"):
+        checkpoint = read_checkpoint(sentence.directory)
+        architecture = read_architecture(checkpoint)
+    with progress.step("Read the tokenizer"):
+        tokenizer = read_tokenizer(checkpoint.directory, architecture.vocabulary_size)
+        special_tokens = read_special_tokens(checkpoint.directory, tokenizer)
+        save_tokenizer(tokenizer, staging / TOKENIZER_NAME)
+        architecture, notes = _leave_out_unusable(architecture, special_tokens)
+        facts = _describe_model(request, checkpoint, architecture, sentence, special_tokens)
+        weights = select_weights(checkpoint, architecture)
+    return SourceModel(
+        location=location,
+        checkpoint=checkpoint,
+        architecture=architecture,
+        weights=weights,
+        facts=facts,
+        tokenizer=Tokenizer(staging / TOKENIZER_NAME, facts),
+        notes=(*notes, *_note_unused(weights)),
+    )
+
+
+def _leave_out_unusable(
+    architecture: Architecture, special_tokens: SpecialTokens
+) -> tuple[Architecture, tuple[str, ...]]:
+    """Without the head for masked words where no text can hold a mask, and a note that says so."""
+    if special_tokens.mask is not None or Head.MASKED_LM not in architecture.heads:
+        return architecture, ()
+    heads = tuple(head for head in architecture.heads if head is not Head.MASKED_LM)
+    return replace(architecture, heads=heads), ("Left out the head masked_lm: the tokenizer has no mask token.",)
+
+
+def _describe_model(
+    request: ExportRequest,
+    checkpoint: Checkpoint,
+    architecture: Architecture,
+    sentence: SentenceFiles,
+    special_tokens: SpecialTokens,
+) -> ModelFacts:
+    positions = architecture.position_limit - architecture.position_offset
+    return ModelFacts(
+        family=checkpoint.family.name,
+        heads=architecture.heads,
+        hidden_size=architecture.hidden_size,
+        intermediate_size=architecture.intermediate_size,
+        layer_count=architecture.layer_count,
+        attention_heads=architecture.attention_heads,
+        activation=architecture.activation,
+        layer_norm_epsilon=architecture.layer_norm_epsilon,
+        vocabulary_size=architecture.vocabulary_size,
+        segment_count=architecture.segment_count,
+        position_limit=architecture.position_limit,
+        position_offset=architecture.position_offset,
+        max_tokens=min(positions, sentence.max_tokens or positions),
+        precision=request.precision,
+        opset=OPSET,
+        labels=architecture.labels,
+        problem_type=architecture.problem_type,
+        default_pooling=sentence.pooling,
+        default_normalize=sentence.normalize,
+        special_tokens=special_tokens,
+    )
+
+
+def _note_unused(weights: Weights) -> tuple[str, ...]:
+    """What the checkpoint holds and the bundle does not."""
+    if not weights.unused:
+        return ()
+    more = len(weights.unused) - NAMES_SHOWN
+    names = ", ".join(weights.unused[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    return (f"Left out, since no supported head reads them: {names}.",)

@@ -1,0 +1,102 @@
+"""A graph on trial: written, loaded as the server loads it, and measured against PyTorch."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from bertserve.bundle import (
+    GRAPH_NAME,
+    SCHEMA_VERSION,
+    Bundle,
+    BundleError,
+    Manifest,
+    Source,
+    bundle_identity,
+    record_files,
+)
+from bertserve.engine.session import Engine
+
+from bertexport.errors import ExportError
+from bertexport.graph import build_graph
+from bertexport.quantization import Int8Plan
+from bertexport.reference import Expected
+from bertexport.report import Operators, check_operators, count_operators
+from bertexport.request import Progress
+from bertexport.source import SourceModel
+from bertexport.verification import Verdict, judge, run_engine
+
+# Instruction sets round differently, by about 1e-5 in deep models; a wrong kernel is off by far more.
+# In int8 a difference that small may fall on either side of a step.
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 5e-2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """A graph, loaded as the server loads it, and how close it comes to PyTorch."""
+
+    manifest: Manifest
+    engine: Engine
+    operators: Operators
+    verdict: Verdict
+
+
+def build_trial(
+    staging: Path, source: SourceModel, expected: list[Expected], progress: Progress, plan: Int8Plan | None
+) -> Trial:
+    """Write the graph, load it, and measure it."""
+    facts = source.facts
+    with progress.step("Write the graph"):
+        build_graph(source.weights, source.architecture, staging, plan)
+        draft = _draft_manifest(staging, source)
+    with progress.step("Load the graph as the server does"):
+        engine, operators = _open_engine(Bundle(path=staging, manifest=draft))
+    with progress.step("Compare with PyTorch", len(expected)) as advance:
+        outputs = run_engine(engine, expected, advance)
+        verdict = judge(outputs, facts.precision, facts.heads, facts.problem_type)
+    return Trial(manifest=draft, engine=engine, operators=operators, verdict=verdict)
+
+
+def _draft_manifest(staging: Path, source: SourceModel) -> Manifest:
+    """Already with its identity, which golden outputs and reports are no part of."""
+    facts, files = source.facts, record_files(staging)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        bundle_id=bundle_identity(facts, files),
+        producer=f"bertexport {metadata.version('bertserve')}",
+        source=Source(
+            model=source.location.name,
+            revision=source.location.revision,
+            architecture=source.checkpoint.architecture,
+            weights_sha256=source.checkpoint.weights_sha256,
+        ),
+        model=facts,
+        files=files,
+        golden_tolerance=GOLDEN_TOLERANCE[facts.precision],
+        accuracy={},
+    )
+
+
+def _open_engine(bundle: Bundle) -> tuple[Engine, Operators]:
+    """Load the graph, and look at what the session made of it."""
+    with tempfile.TemporaryDirectory(dir=bundle.path) as folder:
+        optimized = Path(folder) / GRAPH_NAME
+        try:
+            engine = Engine(bundle, count_threads(), optimized)
+        except BundleError:
+            # Either the graph cannot be loaded, or what the session makes of it cannot be written.
+            Engine(bundle, count_threads())
+            raise ExportError(
+                "ONNX Runtime cannot write the graph as it runs it beside the bundle; is there space left?"
+            ) from None
+        operators = Operators(exported=count_operators(bundle.graph_path), optimized=count_operators(optimized))
+    check_operators(operators, bundle.model.layer_count)
+    return engine, operators
+
+
+def count_threads() -> int:
+    """Of one run, as many as may run at once."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
