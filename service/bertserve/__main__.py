@@ -75,6 +75,8 @@ def _leave_at_once(number: int, frame: object) -> None:  # noqa: ARG001 - the si
 
 
 def _complain(message: str, code: int) -> int:
+    # The line that says why stands last.
+    finish_logs(LAST_LINES_SECONDS)
     with contextlib.suppress(OSError):
         print(f"bertserve: {message}", file=sys.stderr, flush=True)  # noqa: T201
     return code
