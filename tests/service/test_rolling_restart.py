@@ -42,14 +42,16 @@ def test_rolling_restarts_lose_no_call() -> None:
             callers = [threading.Thread(target=call_on) for _ in range(CALLERS)]
             for caller in callers:
                 caller.start()
-            for _ in range(ROUNDS):
-                for number, server in enumerate(running):
-                    assert server.stop() == 0
-                    running[number] = start(replicas, targets[number])
-                    wait_for_traffic(running[number])
-            replaced.set()
-            for caller in callers:
-                caller.join()
+            try:
+                for _ in range(ROUNDS):
+                    for number, server in enumerate(running):
+                        assert server.stop() == 0
+                        running[number] = start(replicas, targets[number])
+                        wait_for_traffic(running[number])
+            finally:
+                replaced.set()
+                for caller in callers:
+                    caller.join()
     assert set(outcomes) == {"OK"}
     assert outcomes["OK"] >= CALLS
 
