@@ -82,7 +82,7 @@ def overflows(flags: frozenset[str]) -> bool:
     return "avx2" in flags and not flags & WIDE_PRODUCTS
 
 
-def read_processor_flags(info: Path = PROCESSOR_INFO) -> frozenset[str]:
+def read_processor_flags(info: Path) -> frozenset[str]:
     """What the processor can do, in Linux's words; nothing where that is not said."""
     try:
         lines = info.read_text(encoding="utf-8").splitlines()
@@ -101,7 +101,7 @@ def session_options(threads: int) -> ort.SessionOptions:
     options.enable_mem_pattern = False
     # Without a bound, idle workers spin through the CPU quota between batches.
     options.add_session_config_entry("session.intra_op.spin_duration_us", "100")
-    if overflows(read_processor_flags()):
+    if overflows(read_processor_flags(PROCESSOR_INFO)):
         # Exact, by products of u8 × u8. Only here, for on other processors they take more than twice the time.
         options.add_session_config_entry("session.x64quantprecision", "1")
     return options
