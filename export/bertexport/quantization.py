@@ -64,9 +64,8 @@ def quantize_weight(weight: Float32s) -> QuantizedWeight:
 
     -128 is left out, so that a weight and its negative stay each other's.
     """
-    largest = np.abs(weight).max(axis=1)
-    # An output of zeros alone has no scale of its own; any will do.
-    scales = (np.where(largest > 0, largest, 1) / WEIGHT_LIMIT).astype(np.float32)
+    # An output of zeros, or of next to nothing, has no scale of its own; any will do.
+    scales = np.maximum(np.abs(weight).max(axis=1) / WEIGHT_LIMIT, np.finfo(np.float32).tiny).astype(np.float32)
     values = np.rint(weight / scales[:, None])
     return QuantizedWeight(np.clip(values, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8), scales)
 

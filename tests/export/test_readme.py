@@ -84,9 +84,13 @@ def test_exports_and_server(workplace: tuple[Path, dict[str, str]]) -> None:
         assert server.wait(timeout=60) == 0
 
 
-def test_python_example(demo_server: RunningServer) -> None:
-    """The script prints a similarity, three words and a probability."""
-    (script,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    script = script.replace("127.0.0.1:50051", demo_server.target)
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert len(ended.stdout.splitlines()) == 3
+def test_python_examples(demo_server: RunningServer, tmp_path: Path) -> None:
+    """The first prints a similarity, three words and a probability; the second a line for every line of a file."""
+    (tmp_path / "corpus.txt").write_text("A cat sat here.\nA dog lay there.\n", encoding="utf-8")
+    printed = []
+    for script in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL):
+        arguments = [sys.executable, "-c", script.replace("127.0.0.1:50051", demo_server.target)]
+        ended = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
+        printed.append(ended.stdout.splitlines())
+    assert [len(lines) for lines in printed] == [3, 2]
+    assert not any("error" in line.lower() for lines in printed for line in lines)
