@@ -38,7 +38,7 @@ test-quick: .venv/installed ## The same, without the slow ones
 test-server: .venv-server/installed ## The server's tests, where torch, transformers and onnx are missing
 	@for name in torch transformers onnx; do \
 	  if .venv-server/bin/python -c "import $$name" 2>/dev/null; then echo "$$name must not be in .venv-server" >&2; exit 1; fi; done
-	.venv-server/$(PYTEST) -m "not export and not system" --ignore tests/export $(T)
+	.venv-server/$(PYTEST) -m "not export and not system and not slow" --ignore tests/export $(T)
 
 test-system: .venv/installed ## Tests with containers and foreign clients; says what it skips
 	.venv/$(PYTEST) -m system -rs $(T)
