@@ -82,7 +82,8 @@ def compare_decisions(
             yield _decide_mask(top_ids, log_probabilities)
     if actual.next_sentence_logits is not None and expected.next_sentence_logits is not None:
         yield from _decide("next_sentence", actual.next_sentence_logits, expected.next_sentence_logits)
-    if actual.class_logits is not None and expected.class_logits is not None:
+    is_number = problem_type is ProblemType.REGRESSION
+    if actual.class_logits is not None and expected.class_logits is not None and not is_number:
         decide = _decide_each if problem_type is ProblemType.MULTI_LABEL else _decide
         yield from decide("classification", actual.class_logits, expected.class_logits)
     if actual.tag_logits is not None and expected.tag_logits is not None:
@@ -91,10 +92,9 @@ def compare_decisions(
 
 
 def _decide(output: str, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
-    """Nothing where there is but one label to choose."""
-    if len(reference) > 1:
-        agrees = bool(np.argmax(logits) == np.argmax(reference))
-        yield Decision(output=output, margin=_margin(reference), agrees=agrees)
+    """Where there is but one label, both choose it."""
+    agrees = bool(np.argmax(logits) == np.argmax(reference))
+    yield Decision(output=output, margin=_margin(reference), agrees=agrees)
 
 
 def _decide_each(output: str, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
@@ -134,5 +134,8 @@ def _cosines(actual: Float32s, expected: Float32s) -> NDArray[np.float64]:
 
 
 def _margin(values: Float32s) -> float:
+    """Infinite where the best is the only one."""
+    if len(values) == 1:
+        return float("inf")
     second, first = np.partition(values, -2)[-2:]
     return float(first - second)

@@ -13,6 +13,7 @@ from pathlib import Path
 from bertserve.bundle import GOLDEN_NAME, Head, Manifest, read_bundle, record_files, write_manifest
 from bertserve.engine.golden import check_golden, write_golden
 from bertserve.engine.session import Engine
+from bertserve.tokenizer import Text
 
 from bertexport.calibration import plan_int8, rank_parts
 from bertexport.errors import ExportError
@@ -41,6 +42,7 @@ class ExportResult:
 
 def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResult:
     """Write a complete and verified bundle. Raises ExportError or BundleError and leaves nothing behind."""
+    verification, calibration = _read_asked_texts(request)
     with staged_directory(request.output, replace=request.force) as staging:
         for folder in remove_abandoned(request.output.resolve().parent):
             with progress.step(f"Removed {folder}, left by an export that was killed"):
@@ -49,14 +51,14 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         with progress.step("Load the checkpoint in PyTorch"):
             reference = load_reference(source.checkpoint.directory, source.weights, source.architecture.heads)
             built_in = make_items(source.tokenizer, read_texts(None), source.architecture)
-            asked = make_items(source.tokenizer, read_texts(request.verify), source.architecture)
+            asked = make_items(source.tokenizer, verification, source.architecture)
             items, gaps = fill_gaps(asked, built_in, source.architecture.heads)
         with progress.step("Run it in PyTorch", len(items)) as advance:
             expected = [expect(reference, item, advance) for item in items]
             golden = expect_golden(reference, choose_golden(built_in))
         build = partial(build_trial, staging, source, expected, progress)
         if request.precision == "int8":
-            trial, notes = _build_int8(request, source, reference, build, progress)
+            trial, notes = _build_int8(request, source, reference, calibration, build, progress)
         else:
             # As large as the checkpoint, and no longer needed.
             del reference
@@ -74,17 +76,29 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     return result
 
 
+def _read_asked_texts(request: ExportRequest) -> tuple[list[Text], list[Text]]:
+    """What to verify on, and what to fit int8 to, before anything that takes long. Raises ExportError."""
+    if request.precision == "int8":
+        return read_texts(request.verify), read_texts(request.calibration, "calibration")
+    if request.calibration is not None:
+        raise ExportError(
+            f"--calibration is what int8 is fitted to, and the precision is {request.precision}; "
+            "leave it out, or ask for --precision int8"
+        )
+    return read_texts(request.verify), []
+
+
 def _build_int8(
     request: ExportRequest,
     source: SourceModel,
     reference: Reference,
+    texts: list[Text],
     build: Callable[[Int8Plan], Trial],
     progress: Progress,
 ) -> tuple[Trial, tuple[str, ...]]:
     """All in int8 where that passes the gates or nobody minds; else with the costliest parts kept, and a note."""
     with progress.step("Calibrate"):
-        texts = read_texts(request.calibration, "calibration")
-        items = make_items(source.tokenizer, texts, source.architecture)
+        items = make_items(source.tokenizer, texts, source.architecture, "calibration")
         plan = plan_int8(reference, source.weights, source.architecture, items)
     if request.allow_accuracy_loss:
         return build(plan), ()

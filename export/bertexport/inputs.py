@@ -57,8 +57,11 @@ def read_text_file(path: Path, option: str) -> list[Text]:
     return [Text(text=pair[0], text_pair=pair[1] if len(pair) > 1 else None) for pair in pairs]
 
 
-def make_items(tokenizer: Tokenizer, texts: list[Text], architecture: Architecture) -> list[Item]:
-    """Items that want all that the heads give. Too long ones lose their end; those without a token are left out."""
+def make_items(tokenizer: Tokenizer, texts: list[Text], architecture: Architecture, use: Use = "verify") -> list[Item]:
+    """Items that want all that the heads give. Too long ones lose their end; those without a token are left out.
+
+    Raises ExportError where none is left; use: what they are for.
+    """
     tokenized = tokenizer.tokenize(texts, Truncation.END)
     items = [
         Item(input_ids=t.input_ids, token_type_ids=t.token_type_ids, wanted=_want_all(t, text, architecture))
@@ -66,7 +69,7 @@ def make_items(tokenizer: Tokenizer, texts: list[Text], architecture: Architectu
         if not t.is_empty
     ]
     if not items:
-        raise ExportError("none of the verification texts yields a token; is the tokenizer the model's own?")
+        raise ExportError(f"none of the texts for --{use} yields a token; is the tokenizer the model's own?")
     return items
 
 

@@ -57,10 +57,13 @@ class NodeWriter:
         return self.node("Gather", [rows, indices], output, axis=0)
 
     def gather_halves(self, name: str, table: Float32s, indices: str, output: str) -> str:
-        """Rows of a table that is held in float16, as float32. Beyond the range of float16 it is held as it is."""
+        """Rows of a table that is held in float16, as float32. Beyond the range of float16 it is held as it is.
+
+        That range ends below, too: a LayerNorm makes as much of small values as of large ones.
+        """
         with np.errstate(over="ignore"):
             halves = table.astype(np.float16)
-        if not np.isfinite(halves).all():
+        if not np.abs(halves - table).max() <= np.finfo(np.float16).eps * np.abs(table).max():
             return self.gather(self.constant(name, table), indices, output)
         rows = self.gather(self.constant(name, halves), indices, f"{output}.half")
         return self.node("Cast", [rows], output, to=TensorProto.FLOAT)

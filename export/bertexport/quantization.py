@@ -14,6 +14,7 @@ from bertserve.engine.items import Float32s
 from numpy.typing import NDArray
 
 WEIGHT_LIMIT = 127
+SMALLEST_OUTPUT = WEIGHT_LIMIT * float(np.finfo(np.float32).tiny)
 # Codes of activations are bytes, and the zero point is the code that stands for 0.
 HIGHEST_CODE = 255
 SYMMETRIC_ZERO = 128
@@ -64,8 +65,10 @@ def quantize_weight(weight: Float32s) -> QuantizedWeight:
 
     -128 is left out, so that a weight and its negative stay each other's.
     """
-    # An output of zeros, or of next to nothing, has no scale of its own; any will do.
-    scales = np.maximum(np.abs(weight).max(axis=1) / WEIGHT_LIMIT, np.finfo(np.float32).tiny).astype(np.float32)
+    largest = np.abs(weight).max(axis=1)
+    # An output of zeros alone has no scale of its own, nor has one so near zero that its scale would not be exact: any
+    # will do, and all of its codes are 0.
+    scales = (np.where(largest > SMALLEST_OUTPUT, largest, 1) / WEIGHT_LIMIT).astype(np.float32)
     values = np.rint(weight / scales[:, None])
     return QuantizedWeight(np.clip(values, -WEIGHT_LIMIT, WEIGHT_LIMIT).astype(np.int8), scales)
 

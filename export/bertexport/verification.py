@@ -172,12 +172,9 @@ def _difference_figures(differences: list[Difference]) -> dict[str, float]:
 
 def _cosine_figures(layers: tuple[LayerFigures, ...]) -> dict[str, float]:
     """Those of the worst layer, since any layer can be asked for."""
-    return {
-        "token_cosine_min": min(layer.token_cosine_min for layer in layers),
-        "token_cosine_p1": min(layer.token_cosine_p1 for layer in layers),
-        "pooled_cosine_mean": min(layer.pooled_cosine_mean for layer in layers),
-        "pooled_cosine_min": min(layer.pooled_cosine_min for layer in layers),
-    }
+    names = ("token_cosine_min", "token_cosine_p1", "pooled_cosine_mean", "pooled_cosine_min")
+    # np.min, unlike min, lets a NaN through.
+    return {name: float(np.min([getattr(layer, name) for layer in layers])) for name in names}
 
 
 def _by_layer(differences: list[Difference]) -> list[tuple[int, list[Difference]]]:
@@ -232,7 +229,7 @@ def _band(output: str, longest: int, group: list[Difference]) -> Band:
         inputs=len({id(d.item) for d in group}),
         max_abs=float(np.max([d.max_abs for d in group])),
         relative=float(np.max([d.relative for d in group])),
-        token_cosine_min=min(cosines) if cosines else None,
+        token_cosine_min=float(np.min(cosines)) if cosines else None,
     )
 
 

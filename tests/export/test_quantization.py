@@ -30,6 +30,16 @@ def test_a_weight_comes_back_within_half_a_step(weight: np.ndarray) -> None:
     assert np.all(np.abs(quantized.restored() - weight) <= 0.5001 * quantized.scales[:, None])
 
 
+@pytest.mark.parametrize("size", [1e-45, 1e-40, 1e-37, 1e37])
+def test_outputs_of_any_size_are_quantized(size: float) -> None:
+    """Values at the ends of float32 come back too, or as the zeros that they all but are."""
+    weight = np.array([[size, -size, size / 2], [1, -2, 3], [0, 0, 0]], np.float32)
+    quantized = quantize_weight(weight)
+    all_but_zero, steps = 127 * np.finfo(np.float32).tiny, np.abs(weight).max(axis=1, keepdims=True) / 127
+    assert np.all(np.abs(quantized.restored() - weight) <= all_but_zero + 0.501 * steps)
+    assert (quantized.scales >= np.finfo(np.float32).tiny).all()
+
+
 @given(MATRICES)
 def test_a_weight_and_its_negative_stay_each_others(weight: np.ndarray) -> None:
     """There is no code that only one of them has."""

@@ -306,6 +306,21 @@ def test_a_revision_of_a_directory_is_refused(tmp_path: Path, export: Export) ->
         export(checkpoint, revision="main")
 
 
+def test_calibration_of_what_is_not_calibrated_is_refused(tmp_path: Path, brief_texts: Path, export: Export) -> None:
+    """An option that would change nothing is not taken in silence."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    with pytest.raises(ExportError, match=r"--calibration is what int8 is fitted to.* --precision int8"):
+        export(checkpoint, calibration=brief_texts)
+
+
+def test_calibration_without_a_token_is_refused_by_its_own_name(tmp_path: Path, export: Export) -> None:
+    """A pair that lacks its first text yields nothing; it is not the texts to verify on that are at fault."""
+    checkpoint, texts = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "texts.txt"
+    texts.write_text("\tcat\n", encoding="utf-8")
+    with pytest.raises(ExportError, match=r"^none of the texts for --calibration yields a token"):
+        export(checkpoint, precision="int8", calibration=texts)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -316,12 +331,12 @@ def test_a_revision_of_a_directory_is_refused(tmp_path: Path, export: Export) ->
     ],
     ids=["blank", "Latin-1", "UTF-16", "missing"],
 )
-def test_a_verification_file_without_text_is_refused(
-    content: bytes | None, message: str, tmp_path: Path, export: Export
-) -> None:
-    """Nothing would be verified; the line names the option, the file, and where it is wrong."""
+def test_a_file_without_text_is_refused(content: bytes | None, message: str, tmp_path: Path, export: Export) -> None:
+    """Nothing would be verified, or fitted to; the line names the option, the file, and where it is wrong."""
     checkpoint, texts = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "texts.txt"
     if content is not None:
         texts.write_bytes(content)
     with pytest.raises(ExportError, match=f"^--verify {texts} {message}"):
         export(checkpoint, verify=texts)
+    with pytest.raises(ExportError, match=f"^--calibration {texts} {message}"):
+        export(checkpoint, precision="int8", calibration=texts)

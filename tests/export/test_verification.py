@@ -94,6 +94,17 @@ def test_one_wrong_value_in_any_layer_fails(outputs: list[Outputs]) -> None:
     assert [failure.split()[0] for failure in failures] == ["hidden_max_relative_difference", "token_cosine_min"]
 
 
+@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_layer_of_nan_fails_every_precision(layer: int, precision: str, outputs: list[Outputs]) -> None:
+    """Not a number is not lost among the other layers' cosines."""
+    layers = {**outputs[0].actual.layers, layer: np.full_like(outputs[0].actual.layers[layer], np.nan)}
+    wrong = replace(outputs[0], actual=replace(outputs[0].actual, layers=layers))
+    verdict = judge([wrong, *outputs[1:]], precision, ALL_HEADS)
+    assert any(failure.startswith("token_cosine") for failure in verdict.failures)
+    assert np.isnan(verdict.figures["pooled_cosine_mean"])
+
+
 def decide(outputs: Outputs, actual: tuple[float, float], expected: tuple[float, float]) -> Outputs:
     """The same input with these next-sentence logits on either side."""
     return replace(
