@@ -68,13 +68,13 @@ def test_weight_matrices_decay_and_biases_do_not(special: SpecialTokens) -> None
     assert len(decayed["params"]) + len(undecayed["params"]) == len(list(run.model.parameters()))
 
 
-def test_both_losses_fall_in_twenty_steps(corpus: Corpus, special: SpecialTokens) -> None:
-    """The same batch, seen twenty times, is predicted better on both tasks."""
+def test_both_losses_fall_in_a_hundred_steps(corpus: Corpus, special: SpecialTokens) -> None:
+    """The same batch, seen a hundred times, is predicted better on both tasks."""
     run = start_run(special)
     batch = next(batches_of(run, corpus, special))
-    losses = [train_step(run, batch, rate=3e-3) for _ in range(20)]
+    losses = [train_step(run, batch, rate=3e-3) for _ in range(100)]
     assert losses[-1].masked_lm.item() < losses[0].masked_lm.item() - 1.0
-    assert losses[-1].next_sentence.item() < losses[0].next_sentence.item()
+    assert losses[-1].next_sentence.item() < losses[0].next_sentence.item() - 0.1
 
 
 def test_resumed_run_goes_on_where_it_stopped(corpus: Corpus, special: SpecialTokens, tmp_path: Path) -> None:
