@@ -163,6 +163,15 @@ def test_small_tables_are_not_rounded_away(tmp_path: Path, export: Export) -> No
     assert bundle.manifest.accuracy_loss == ()
 
 
+def test_calibration_texts_of_ones_own_are_what_counts(tmp_path: Path, brief_texts: Path, export: Export) -> None:
+    """Other texts smooth otherwise, and the bundle passes its gates with either."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", ALL_HEADS)
+    own = export(checkpoint, tmp_path / "own", precision="int8", calibration=brief_texts).manifest
+    built_in = export(checkpoint, tmp_path / "built-in", precision="int8").manifest
+    assert own.bundle_id != built_in.bundle_id
+    assert own.accuracy_loss == built_in.accuracy_loss == ()
+
+
 def test_the_same_checkpoint_gives_the_same_bundle_id_in_int8(tmp_path: Path, export: Export) -> None:
     """Calibration has no chance in it."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint", ALL_HEADS)
