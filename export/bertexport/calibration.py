@@ -35,8 +35,14 @@ SMOOTHED_PARTS = ("qkv", "up")
 RANKING_ITEMS = 12
 
 
-def plan_int8(reference: Reference, weights: Weights, architecture: Architecture, items: Sequence[Item]) -> Int8Plan:
-    """All parts in int8, smoothed by what their inputs' features reach on the items."""
+def plan_int8(
+    reference: Reference,
+    weights: Weights,
+    architecture: Architecture,
+    items: Sequence[Item],
+    advance: Callable[[], None],
+) -> Int8Plan:
+    """All parts in int8, smoothed by what their inputs' features reach on the items; advance after each item."""
     largest: dict[str, Float32s] = {}
     with ExitStack() as hooks:
         for part, modules, layer in _linear_parts(weights, architecture):
@@ -45,6 +51,7 @@ def plan_int8(reference: Reference, weights: Weights, architecture: Architecture
                 hooks.enter_context(_watch_input(module, partial(_widen, largest, part)))
         for item in items:
             reference.run(item)
+            advance()
     smoothing = {
         part: smoothing_scales(largest[part], _joined_weight(weights, modules, layer))
         for part, modules, layer in _linear_parts(weights, architecture)

@@ -41,6 +41,7 @@ class Decision:
     five."""
 
     output: str
+    item: Item
     margin: float
     agrees: bool
     overlap: float = 1.0
@@ -73,41 +74,43 @@ def compare_heads(item: Item, actual: ItemOutputs, expected: ReferenceOutputs) -
 
 
 def compare_decisions(
-    actual: ItemOutputs, expected: ReferenceOutputs, problem_type: ProblemType | None = None
+    item: Item, actual: ItemOutputs, expected: ReferenceOutputs, problem_type: ProblemType | None = None
 ) -> Iterator[Decision]:
     """The likeliest word at every mask, the verdict on a pair, the best label of a text and of every token; whether
     each label holds, where a text can have several; nothing of a text's number."""
     if actual.mask_top_ids is not None and expected.mask_log_probabilities is not None:
         for top_ids, log_probabilities in zip(actual.mask_top_ids, expected.mask_log_probabilities, strict=True):
-            yield _decide_mask(top_ids, log_probabilities)
+            yield _decide_mask(item, top_ids, log_probabilities)
     if actual.next_sentence_logits is not None and expected.next_sentence_logits is not None:
-        yield from _decide("next_sentence", actual.next_sentence_logits, expected.next_sentence_logits)
+        yield from _decide("next_sentence", item, actual.next_sentence_logits, expected.next_sentence_logits)
     is_number = problem_type is ProblemType.REGRESSION
     if actual.class_logits is not None and expected.class_logits is not None and not is_number:
         decide = _decide_each if problem_type is ProblemType.MULTI_LABEL else _decide
-        yield from decide("classification", actual.class_logits, expected.class_logits)
+        yield from decide("classification", item, actual.class_logits, expected.class_logits)
     if actual.tag_logits is not None and expected.tag_logits is not None:
         for logits, reference in zip(actual.tag_logits, expected.tag_logits, strict=True):
-            yield from _decide("tagging", logits, reference)
+            yield from _decide("tagging", item, logits, reference)
 
 
-def _decide(output: str, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
+def _decide(output: str, item: Item, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
     """Where there is but one label, both choose it."""
     agrees = bool(np.argmax(logits) == np.argmax(reference))
-    yield Decision(output=output, margin=_margin(reference), agrees=agrees)
+    yield Decision(output=output, item=item, margin=_margin(reference), agrees=agrees)
 
 
-def _decide_each(output: str, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
+def _decide_each(output: str, item: Item, logits: Float32s, reference: Float32s) -> Iterator[Decision]:
     """A label holds where its logit is above zero."""
     for logit, expected in zip(logits, reference, strict=True):
-        yield Decision(output=output, margin=float(abs(expected)), agrees=bool((logit > 0) == (expected > 0)))
+        agrees = bool((logit > 0) == (expected > 0))
+        yield Decision(output=output, item=item, margin=float(abs(expected)), agrees=agrees)
 
 
-def _decide_mask(top_ids: NDArray[np.int64], log_probabilities: Float32s) -> Decision:
+def _decide_mask(item: Item, top_ids: NDArray[np.int64], log_probabilities: Float32s) -> Decision:
     ranks = min(OVERLAP_RANKS, len(top_ids))
     best = np.argsort(-log_probabilities, kind="stable")[:ranks]
     return Decision(
         output="masked_lm",
+        item=item,
         margin=_margin(log_probabilities),
         agrees=bool(top_ids[0] == best[0]),
         overlap=len(set(top_ids[:ranks].tolist()) & set(best.tolist())) / ranks,

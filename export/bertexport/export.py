@@ -97,9 +97,9 @@ def _build_int8(
     progress: Progress,
 ) -> tuple[Trial, tuple[str, ...]]:
     """All in int8 where that passes the gates or nobody minds; else with the costliest parts kept, and a note."""
-    with progress.step("Calibrate"):
-        items = make_items(source.tokenizer, texts, source.architecture, "calibration")
-        plan = plan_int8(reference, source.weights, source.architecture, items)
+    items = make_items(source.tokenizer, texts, source.architecture, "calibration")
+    with progress.step("Calibrate", len(items)) as advance:
+        plan = plan_int8(reference, source.weights, source.architecture, items, advance)
     if request.allow_accuracy_loss:
         return build(plan), ()
 

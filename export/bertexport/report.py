@@ -15,12 +15,23 @@ import onnx
 from bertserve.bundle import FileRecord, Manifest
 
 from bertexport.errors import ExportError
-from bertexport.verification import Verdict
+from bertexport.verification import Band, Verdict
 
 # An attention that is not one fused node, and kernels that are slower than their parts.
 FORBIDDEN_OPERATORS = frozenset({"Softmax", "SkipLayerNormalization", "BiasGelu", "EmbedLayerNormalization"})
 ATTENTION_OPERATORS = frozenset({"Attention", "MultiHeadAttention"})
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
+
+BAND_COLUMNS = (
+    "output",
+    "tokens, up to",
+    "inputs",
+    "largest difference",
+    "relative",
+    "lowest token cosine",
+    "agreement",
+    "top five",
+)
 
 OperatorCounts = dict[str, int]
 
@@ -154,18 +165,22 @@ def _accuracy_tables(verdict: Verdict) -> Iterator[str]:
         ),
     )
     yield "\n## By length\n"
-    band_columns = ("output", "tokens, up to", "inputs", "largest difference", "relative", "lowest token cosine")
-    yield from _table(
-        band_columns,
-        (
-            (b.output, b.longest, b.inputs, f"{b.max_abs:.2g}", f"{b.relative:.2g}", _cosine(b.token_cosine_min))
-            for b in verdict.bands
-        ),
-    )
+    yield "Agreement: of decisions, where PyTorch's own margin is at least 0.1; top five: of words for masks, shared.\n"
+    yield from _table(BAND_COLUMNS, map(_band_row, verdict.bands))
+
+
+def _band_row(band: Band) -> tuple[str | int, ...]:
+    differences = f"{band.max_abs:.2g}", f"{band.relative:.2g}"
+    shares = _share(band.agreement), _share(band.top5_overlap)
+    return (band.output, band.longest, band.inputs, *differences, _cosine(band.token_cosine_min), *shares)
 
 
 def _cosine(value: float | None) -> str:
     return f"{value:.7f}" if value is not None else ""
+
+
+def _share(value: float | None) -> str:
+    return f"{value:.2%}" if value is not None else ""
 
 
 def _table(columns: tuple[str, ...], rows: Any) -> Iterator[str]:

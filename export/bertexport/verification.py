@@ -76,7 +76,10 @@ REGRESSION_GATE = Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Differences of one output over inputs of similar length. longest: of the band, in tokens."""
+    """Differences of one output over inputs of similar length. longest: of the band, in tokens.
+
+    agreement: of decisions where PyTorch is decided, None where there is none; top5_overlap: of words for masks.
+    """
 
     output: str
     longest: int
@@ -84,6 +87,8 @@ class Band:
     max_abs: float
     relative: float
     token_cosine_min: float | None
+    agreement: float | None
+    top5_overlap: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +142,7 @@ def judge(
     for o in outputs:
         differences += compare_hidden(o.item, o.actual, o.expected)
         differences += compare_heads(o.item, o.actual, o.expected)
-        decisions += compare_decisions(o.actual, o.expected, problem_type)
+        decisions += compare_decisions(o.item, o.actual, o.expected, problem_type)
         lengths.append(o.item.length)
     layers = tuple(_layer_figures(layer, group) for layer, group in _by_layer(differences))
     figures = {
@@ -152,7 +157,8 @@ def judge(
     missing = (f"no text verifies {gate.head.value} ({gate.figure})" for gate in asked if gate not in gates)
     missed = (f"{g.figure} is {figures[g.figure]:.3g}, must be {g}" for g in gates if not g.passes(figures[g.figure]))
     failures = (*missing, *missed)
-    return Verdict(figures=figures, layers=layers, bands=tuple(_bands(differences)), gates=gates, failures=failures)
+    bands = tuple(_bands(differences, decisions))
+    return Verdict(figures=figures, layers=layers, bands=bands, gates=gates, failures=failures)
 
 
 def _choose_gates(precision: str, problem_type: ProblemType | None) -> list[Gate]:
@@ -202,7 +208,7 @@ def _decision_figures(decisions: list[Decision]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for output, name in DECISIONS.items():
         group = [decision for decision in decisions if decision.output == output]
-        decided = [decision.agrees for decision in group if decision.margin >= DECISIVE_MARGIN]
+        decided = _decided(group)
         if group:
             figures[name] = float(np.mean(decided)) if decided else 1.0
             figures[f"{output}_undecided_share"] = 1 - len(decided) / len(group)
@@ -211,18 +217,27 @@ def _decision_figures(decisions: list[Decision]) -> dict[str, float]:
     return figures
 
 
-def _bands(differences: list[Difference]) -> list[Band]:
+def _decided(decisions: list[Decision]) -> list[bool]:
+    """Whether both agree, where PyTorch itself is decided."""
+    return [decision.agrees for decision in decisions if decision.margin >= DECISIVE_MARGIN]
+
+
+def _bands(differences: list[Difference], decisions: list[Decision]) -> list[Band]:
     bands = []
     for output, group in _group(differences).items():
         by_length: dict[int, list[Difference]] = {}
         for difference in group:
             by_length.setdefault(_band_of(difference.item.length), []).append(difference)
-        bands += [_band(output, longest, by_length[longest]) for longest in sorted(by_length)]
+        for longest in sorted(by_length):
+            made = [d for d in decisions if d.output == output and _band_of(d.item.length) == longest]
+            bands.append(_band(output, longest, by_length[longest], made))
     return bands
 
 
-def _band(output: str, longest: int, group: list[Difference]) -> Band:
+def _band(output: str, longest: int, group: list[Difference], decisions: list[Decision]) -> Band:
     cosines = [float(d.token_cosines.min()) for d in group if d.token_cosines is not None]
+    decided = _decided(decisions)
+    overlaps = [decision.overlap for decision in decisions if output == "masked_lm"]
     return Band(
         output=output,
         longest=longest,
@@ -230,6 +245,8 @@ def _band(output: str, longest: int, group: list[Difference]) -> Band:
         max_abs=float(np.max([d.max_abs for d in group])),
         relative=float(np.max([d.relative for d in group])),
         token_cosine_min=float(np.min(cosines)) if cosines else None,
+        agreement=float(np.mean(decided)) if decided else None,
+        top5_overlap=float(np.mean(overlaps)) if overlaps else None,
     )
 
 

@@ -169,10 +169,10 @@ def only_line(finished: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def signal_after(moment: str, number: signal.Signals, checkpoint: Path, output: Path) -> tuple[int, str]:
+def signal_after(moment: str, number: signal.Signals, checkpoint: Path, output: Path, *options: str) -> tuple[int, str]:
     """Signal the command in the step that follows `moment`; its exit status, and what it wrote to stderr from there."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bertexport", checkpoint, "-o", output],
+        [sys.executable, "-m", "bertexport", checkpoint, "-o", output, *options],
         env=command_environment(checkpoint.parent / "home"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -191,17 +191,19 @@ def signal_after(moment: str, number: signal.Signals, checkpoint: Path, output: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("moment", "number"),
+    ("moment", "number", "precision"),
     [
-        *((step, signal.SIGINT) for step in STEPS[:-2]),
-        ("Write the graph", signal.SIGTERM),
-        ("Load the checkpoint in PyTorch", signal.SIGTERM),
+        *((step, signal.SIGINT, "fp32") for step in STEPS[:-2]),
+        ("Run it in PyTorch", signal.SIGINT, "int8"),
+        ("Calibrate", signal.SIGINT, "int8"),
+        ("Write the graph", signal.SIGTERM, "fp32"),
+        ("Load the checkpoint in PyTorch", signal.SIGTERM, "fp32"),
     ],
 )
-def test_an_interruption_leaves_nothing(moment: str, number: signal.Signals, tmp_path: Path) -> None:
+def test_an_interruption_leaves_nothing(moment: str, number: signal.Signals, precision: str, tmp_path: Path) -> None:
     """Stopped in the middle, the command says so in one line and takes its half-written files away."""
     checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "out" / "bundle"
-    status, stderr = signal_after(moment, number, checkpoint, output)
+    status, stderr = signal_after(moment, number, checkpoint, output, "--precision", precision)
     assert status == 130
     assert [line for line in stderr.splitlines() if not line.startswith("✓")] == [
         "bertexport: interrupted; nothing was written"

@@ -30,6 +30,7 @@ from .test_families import BOTH, OUTPUTS, draw_item
 
 pytestmark = pytest.mark.export
 
+DEMO_CHECKPOINT = Path(__file__).parents[2] / "examples" / "pretrain" / "checkpoint"
 LENGTHS = (1, 2, 7, 33, 64)
 LAYERS = 2
 # Inputs that a part is judged by, where all would take longer and say no more.
@@ -111,6 +112,14 @@ def test_settings_of_every_kind_pass_in_int8(config: dict[str, Any], tmp_path: P
     assert json.loads((bundle.path / "report.json").read_text(encoding="utf-8"))["notes"] == []
 
 
+@pytest.mark.slow
+def test_the_demo_model_passes_its_gates_in_int8(export: Export) -> None:
+    """It is trained, so that its words have margins."""
+    bundle = export(DEMO_CHECKPOINT, precision="int8", verify=None)
+    assert bundle.manifest.accuracy_loss == ()
+    assert bundle.manifest.accuracy["masked_lm_undecided_share"] < 0.5
+
+
 @pytest.mark.parametrize("kept", KEPT.values(), ids=KEPT.keys())
 @pytest.mark.parametrize(
     ("family", "config"),
@@ -135,7 +144,7 @@ def test_every_part_has_a_cost(family: str, tmp_path: Path) -> None:
     """In every family's classes the modules are found that the parts are made of, and rounding them shows."""
     source, reference = open_source(write_family_checkpoint(tmp_path / "checkpoint", family), tmp_path / "staging")
     items = make_items(source.tokenizer, read_texts(None, "calibration"), source.architecture)[:FEW]
-    plan = plan_int8(reference, source.weights, source.architecture, items)
+    plan = plan_int8(reference, source.weights, source.architecture, items, lambda: None)
     costs = rank_parts(reference, source.weights, source.architecture, plan, items)
     assert set(costs) == PARTS
     assert all(0 < cost < 1e-2 for cost in costs.values())
@@ -152,6 +161,15 @@ def test_small_tables_are_not_rounded_away(tmp_path: Path, export: Export) -> No
     write_tensors(checkpoint, tensors)
     bundle = export(checkpoint, precision="int8")
     assert bundle.manifest.accuracy_loss == ()
+
+
+def test_calibration_texts_of_ones_own_are_what_counts(tmp_path: Path, brief_texts: Path, export: Export) -> None:
+    """Other texts smooth otherwise, and the bundle passes its gates with either."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", ALL_HEADS)
+    own = export(checkpoint, tmp_path / "own", precision="int8", calibration=brief_texts).manifest
+    built_in = export(checkpoint, tmp_path / "built-in", precision="int8").manifest
+    assert own.bundle_id != built_in.bundle_id
+    assert own.accuracy_loss == built_in.accuracy_loss == ()
 
 
 def test_the_same_checkpoint_gives_the_same_bundle_id_in_int8(tmp_path: Path, export: Export) -> None:

@@ -127,6 +127,22 @@ def test_a_decided_disagreement_counts(outputs: list[Outputs]) -> None:
     assert judge([turned, kept], "fp32", ALL_HEADS).figures["next_sentence_agreement"] == 0.5
 
 
+def lengthen(outputs: Outputs, times: int) -> Outputs:
+    """The same outputs, as if of an input of so many times its length."""
+    item = outputs.item
+    ids, segments = np.repeat(item.input_ids, times), np.repeat(item.token_type_ids, times)
+    return replace(outputs, item=replace(item, input_ids=ids, token_type_ids=segments))
+
+
+def test_agreement_is_told_by_length(outputs: list[Outputs]) -> None:
+    """Decisions on long inputs do not hide among those on short ones; of hidden states there are none."""
+    kept, turned = decide(outputs[0], (2.0, 0.0), (2.0, 0.0)), decide(outputs[0], (0.0, 2.0), (2.0, 0.0))
+    bands = judge([kept, lengthen(turned, 20)], "fp32", ALL_HEADS).bands
+    assert [band.agreement for band in bands if band.output == "next_sentence"] == [1.0, 0.0]
+    assert {band.top5_overlap for band in bands if band.output == "masked_lm"} == {1.0}
+    assert {(band.agreement, band.top5_overlap) for band in bands if band.output == "hidden"} == {(None, None)}
+
+
 @pytest.mark.parametrize(("heads", "names"), CLASSES.items(), ids=[" ".join(names) for names in CLASSES.values()])
 def test_the_reference_has_all_heads(heads: tuple[Head, ...], names: list[str]) -> None:
     """Whatever the checkpoint calls itself, the classes chosen have every head found, in as few as can be."""
