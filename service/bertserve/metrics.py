@@ -75,6 +75,7 @@ class Metrics:
         )
         self.reloads = self._counter("bertserve_reloads_total", "Changes of TLS and token files.", ("what", "result"))
         self.lanes_lost = Counter("bertserve_lanes_lost_total", "Lanes that died or stalled.", registry=self.registry)
+        self._ready = Gauge("bertserve_ready", "1 while /readyz says so, else 0.", registry=self.registry)
         self._model_info = Gauge(
             "bertserve_model_info",
             "A served bundle; always 1.",
@@ -108,6 +109,10 @@ class Metrics:
         """Set the series of files that are read again when they change to zero."""
         for result in RELOAD_RESULTS:
             self.reloads.labels(what, result)
+
+    def watch_ready(self, is_ready: Callable[[], bool]) -> None:
+        """Read at scrape time whether the server is ready, as /readyz does."""
+        self._ready.set_function(lambda: float(is_ready()))
 
     def watch_queue(
         self,

@@ -181,13 +181,18 @@ def _add_services(
 
 def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, open_calls: OpenCalls) -> Probes:
     host = settings.metrics_host or settings.host
+
+    def is_ready() -> bool:
+        return supervisor.is_ready and not open_calls.draining.is_set()
+
+    metrics.watch_ready(is_ready)
     try:
         return Probes(
             host,
             settings.metrics_port,
             metrics.registry,
             is_alive=lambda: supervisor.is_alive,
-            is_ready=lambda: supervisor.is_ready and not open_calls.draining.is_set(),
+            is_ready=is_ready,
         )
     except OSError as error:
         address = join_address(host, settings.metrics_port)

@@ -1,7 +1,10 @@
-"""The manifests of deploy/base and the Dockerfile, read once, as the tests here look at them."""
+"""What deploy/ renders to and the Dockerfile, read once, as the tests here look at them."""
 
 from __future__ import annotations
 
+import functools
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +12,60 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-BASE = ROOT / "deploy" / "base"
+DEPLOY = ROOT / "deploy"
+KUBECTL = Path(sys.executable).parent / "kubectl"
 
 Resource = dict[str, Any]
 
 
-@pytest.fixture(scope="session")
-def resources() -> dict[str, Resource]:
-    """Kind → resource, of every file that the kustomization names."""
-    kustomization = yaml.safe_load((BASE / "kustomization.yaml").read_text())
-    documents = [yaml.safe_load((BASE / name).read_text()) for name in kustomization["resources"]]
-    return {document["kind"]: document for document in documents}
+@functools.cache
+def rendered(directory: str) -> list[Resource]:
+    """What `kubectl apply -k` would send for a directory of deploy/, such as `overlays/tls`."""
+    command = [KUBECTL, "kustomize", DEPLOY / directory]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
+    return list(yaml.safe_load_all(completed.stdout))
 
 
-@pytest.fixture(scope="session")
-def pod(resources: dict[str, Resource]) -> Resource:
-    """The specification of the Deployment's pods."""
-    return resources["Deployment"]["spec"]["template"]["spec"]
-
-
-@pytest.fixture(scope="session")
-def container(pod: Resource) -> Resource:
-    """The only container of a pod."""
-    (only,) = pod["containers"]
+def of_kind(resources: list[Resource], kind: str) -> Resource:
+    """The only resource of that kind."""
+    (only,) = [resource for resource in resources if resource["kind"] == kind]
     return only
+
+
+def pod_of(resources: list[Resource]) -> Resource:
+    """The specification of the Deployment's pods."""
+    pod: Resource = of_kind(resources, "Deployment")["spec"]["template"]["spec"]
+    return pod
+
+
+def container_of(resources: list[Resource]) -> Resource:
+    """The only container of a pod."""
+    (only,) = pod_of(resources)["containers"]
+    return only
+
+
+def environment_of(container: Resource) -> dict[str, str]:
+    """Name → value of the container's environment."""
+    return {variable["name"]: variable["value"] for variable in container["env"]}
+
+
+@pytest.fixture(scope="session")
+def base() -> list[Resource]:
+    """All resources of deploy/base."""
+    return rendered("base")
+
+
+@pytest.fixture(scope="session")
+def pod(base: list[Resource]) -> Resource:
+    """The base's pods."""
+    return pod_of(base)
+
+
+@pytest.fixture(scope="session")
+def container(base: list[Resource]) -> Resource:
+    """The container of the base's pods."""
+    return container_of(base)
 
 
 @pytest.fixture(scope="session")

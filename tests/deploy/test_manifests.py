@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +11,18 @@ import yaml
 from bertapi.v1 import bert_service_pb2
 from bertserve.settings import Settings
 
+from .conftest import environment_of, of_kind
+
 BASE = Path(__file__).parents[2] / "deploy" / "base"
 SERVICE_NAME = bert_service_pb2.DESCRIPTOR.services_by_name["BertService"].full_name
-
-# preStop.sleep is what needs 1.30.
-KUBERNETES_VERSIONS = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
-KINDS = {
-    "Deployment",
-    "HorizontalPodAutoscaler",
-    "NetworkPolicy",
-    "PodDisruptionBudget",
-    "Service",
-    "ServiceAccount",
-}
 
 Resource = dict[str, Any]
 
 
-@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
-def test_every_resource_is_valid_strictly(resources: dict[str, Resource], version: str) -> None:
-    """No unknown field and no wrong type, in any supported version of Kubernetes."""
-    assert set(resources) == KINDS
-    for resource in resources.values():
-        assert kubernetes_validate.validate(resource, version, strict=True).startswith(version)
-
-
-def test_a_version_too_old_for_the_hook_is_refused(resources: dict[str, Resource]) -> None:
+def test_a_version_too_old_for_the_hook_is_refused(base: list[Resource]) -> None:
     """The validation sees the field that sets the oldest version, so it would see others too."""
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(resources["Deployment"], "1.28", strict=True)
-
-
-def test_kubectl_renders_the_same_resources(resources: dict[str, Resource]) -> None:
-    """What `kubectl apply -k` would send is what the files say."""
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed: the kustomization is not rendered, only its files are checked")
-    rendered = subprocess.run(["kubectl", "kustomize", BASE], capture_output=True, text=True, check=True).stdout
-    assert {document["kind"]: document for document in yaml.safe_load_all(rendered)} == resources
+        kubernetes_validate.validate(of_kind(base, "Deployment"), "1.28", strict=True)
 
 
 def test_every_file_of_the_base_is_named_in_the_kustomization() -> None:
@@ -76,9 +49,9 @@ def test_ports_are_those_of_the_server(container: Resource) -> None:
     assert port_of(container, "metrics") == defaults["metrics_port"].default
 
 
-def test_the_service_is_headless_and_keeps_the_ports(resources: dict[str, Resource], container: Resource) -> None:
+def test_one_service_is_headless_and_keeps_the_ports(base: list[Resource], container: Resource) -> None:
     """Clients of a headless service dial the pod's port, so both numbers are one; proxies learn that it is HTTP/2."""
-    service = resources["Service"]["spec"]
+    service = services(base)["bertserve"]["spec"]
     ports = {port["name"]: port for port in service["ports"]}
     assert service["clusterIP"] == "None"
     assert ports["grpc"]["appProtocol"] == "kubernetes.io/h2c"
@@ -86,9 +59,19 @@ def test_the_service_is_headless_and_keeps_the_ports(resources: dict[str, Resour
         assert (port["port"], port["targetPort"]) == (port_of(container, name), name)
 
 
-def test_scraping_is_announced_on_the_metrics_port(resources: dict[str, Resource], container: Resource) -> None:
+def test_one_service_has_an_address_and_grpc_alone(base: list[Resource], container: Resource) -> None:
+    """For proxies. Without a metrics port, so that nothing finds a pod's metrics twice."""
+    service = services(base)["bertserve-cluster-ip"]["spec"]
+    (port,) = service["ports"]
+    assert service["type"] == "ClusterIP"
+    assert "clusterIP" not in service
+    assert (port["name"], port["port"], port["targetPort"]) == ("grpc", port_of(container, "grpc"), "grpc")
+    assert port["appProtocol"] == "kubernetes.io/h2c"
+
+
+def test_scraping_is_announced_on_the_metrics_port(base: list[Resource], container: Resource) -> None:
     """Prometheus' annotations name the metrics port and path."""
-    annotations = resources["Deployment"]["spec"]["template"]["metadata"]["annotations"]
+    annotations = of_kind(base, "Deployment")["spec"]["template"]["metadata"]["annotations"]
     assert annotations == {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(port_of(container, "metrics")),
@@ -96,9 +79,9 @@ def test_scraping_is_announced_on_the_metrics_port(resources: dict[str, Resource
     }
 
 
-def test_only_the_two_ports_are_open(resources: dict[str, Resource]) -> None:
+def test_only_the_two_ports_are_open(base: list[Resource]) -> None:
     """The network policy admits gRPC and metrics, and lets nothing out."""
-    policy = resources["NetworkPolicy"]["spec"]
+    policy = of_kind(base, "NetworkPolicy")["spec"]
     assert sorted(policy["policyTypes"]) == ["Egress", "Ingress"]
     assert [port["port"] for rule in policy["ingress"] for port in rule["ports"]] == ["grpc", "metrics"]
     assert policy["egress"] == []
@@ -152,39 +135,47 @@ def test_the_pod_is_restricted(pod: Resource, container: Resource) -> None:
     assert container["volumeMounts"] == [{"name": volume["name"], "mountPath": "/tmp"}]  # noqa: S108 (in the pod)
 
 
-def test_the_pod_holds_no_cluster_token(resources: dict[str, Resource], pod: Resource) -> None:
+def test_the_pod_holds_no_cluster_token(base: list[Resource], pod: Resource) -> None:
     """Neither the account nor the pod mounts one."""
-    assert resources["ServiceAccount"]["automountServiceAccountToken"] is False
+    assert of_kind(base, "ServiceAccount")["automountServiceAccountToken"] is False
     assert pod["automountServiceAccountToken"] is False
-    assert pod["serviceAccountName"] == resources["ServiceAccount"]["metadata"]["name"]
+    assert pod["serviceAccountName"] == of_kind(base, "ServiceAccount")["metadata"]["name"]
 
 
-def test_every_selector_selects_the_pods(resources: dict[str, Resource], pod: Resource) -> None:
-    """Deployment, service, budget, policy and spread constraint mean the same pods."""
-    labels = resources["Deployment"]["spec"]["template"]["metadata"]["labels"]
+def test_every_selector_selects_the_pods(base: list[Resource], pod: Resource) -> None:
+    """Deployment, services, budget, policy and spread constraint mean the same pods."""
+    deployment = of_kind(base, "Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
     (spread,) = pod["topologySpreadConstraints"]
-    assert resources["Deployment"]["spec"]["selector"]["matchLabels"] == labels
-    assert resources["Service"]["spec"]["selector"] == labels
-    assert resources["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
-    assert resources["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"] == labels
+    assert deployment["selector"]["matchLabels"] == labels
+    assert [service["spec"]["selector"] for service in services(base).values()] == [labels, labels]
+    assert of_kind(base, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
+    assert of_kind(base, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
     assert spread["labelSelector"]["matchLabels"] == labels
 
 
-def test_the_autoscaler_owns_the_replicas(resources: dict[str, Resource]) -> None:
+def test_the_autoscaler_owns_the_replicas(base: list[Resource]) -> None:
     """It targets the Deployment, which names no number of its own, and leaves the disruption budget a pod to take."""
-    autoscaler, deployment = resources["HorizontalPodAutoscaler"]["spec"], resources["Deployment"]
+    autoscaler, deployment = of_kind(base, "HorizontalPodAutoscaler")["spec"], of_kind(base, "Deployment")
     assert autoscaler["scaleTargetRef"] == {
         "apiVersion": deployment["apiVersion"],
         "kind": deployment["kind"],
         "name": deployment["metadata"]["name"],
     }
     assert "replicas" not in deployment["spec"]
-    assert autoscaler["minReplicas"] > resources["PodDisruptionBudget"]["spec"]["minAvailable"]
+    assert autoscaler["minReplicas"] > of_kind(base, "PodDisruptionBudget")["spec"]["minAvailable"]
 
 
-def test_a_rollout_never_has_fewer_pods(resources: dict[str, Resource]) -> None:
+def test_the_autoscaler_sees_the_wait_and_the_cpu(base: list[Resource]) -> None:
+    """The wait of a pod by a custom metric, and CPU, which needs no adapter."""
+    wait, cpu = of_kind(base, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert (wait["type"], wait["pods"]["metric"]["name"]) == ("Pods", "bertserve_estimated_wait_seconds")
+    assert (cpu["type"], cpu["resource"]["name"]) == ("Resource", "cpu")
+
+
+def test_a_rollout_never_has_fewer_pods(base: list[Resource]) -> None:
     """A new pod is ready before an old one goes."""
-    assert resources["Deployment"]["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert of_kind(base, "Deployment")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
 def port_of(container: Resource, name: str) -> int:
@@ -193,6 +184,6 @@ def port_of(container: Resource, name: str) -> int:
     return number
 
 
-def environment_of(container: Resource) -> dict[str, str]:
-    """Name → value of the container's environment."""
-    return {variable["name"]: variable["value"] for variable in container["env"]}
+def services(base: list[Resource]) -> dict[str, Resource]:
+    """Name → Service."""
+    return {resource["metadata"]["name"]: resource for resource in base if resource["kind"] == "Service"}

@@ -29,6 +29,9 @@ NAMES = {
     "bertserve_engine_failures",
     "bertserve_engine_busy_seconds",
     "bertserve_model_info",
+    "bertserve_ready",
+    "bertserve_lanes_lost",
+    "bertserve_reloads",
     "process_resident_memory_bytes",
     "process_cpu_seconds",
 }
@@ -39,6 +42,12 @@ def test_every_named_metric_is_exposed(server: RunningServer) -> None:
     """From the first scrape on, before any call."""
     families = {family.name for family in text_string_to_metric_families(server.page("/metrics")[1])}
     assert families >= NAMES
+
+
+def test_readiness_is_a_series(server: RunningServer) -> None:
+    """What /readyz answers, for alerts."""
+    assert server.page("/readyz")[0] == 200
+    assert server.sample("bertserve_ready") == 1
 
 
 def test_every_method_has_a_series_for_every_code(server: RunningServer) -> None:

@@ -1,0 +1,56 @@
+"""Downloads a bundle, checks that it is whole and the one asked for, and puts it in its place; an init container.
+
+BUNDLE_URL: a tar, packed or not, with manifest.json at its top. BUNDLE_ID: the bundle id that it must have.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tarfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from bertserve.bundle import BundleError, read_bundle
+
+TIMEOUT_SECONDS = 60
+
+
+def main() -> int:
+    target = Path(sys.argv[1])
+    try:
+        fetch(os.environ["BUNDLE_URL"], os.environ["BUNDLE_ID"], target)
+    except (OSError, tarfile.TarError, BundleError, urllib.error.URLError) as error:
+        sys.stderr.write(f"{os.environ['BUNDLE_URL']}: {error}\n")
+        return 1
+    return 0
+
+
+def fetch(url: str, bundle_id: str, target: Path) -> None:
+    """Leave the bundle at target, or nothing. Raises BundleError for a damaged bundle and for another one."""
+    partial = target.with_name(f"{target.name}.partial")
+    # What an earlier start of this container left.
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)
+    unpack(url, partial)
+    found = read_bundle(partial).manifest.bundle_id
+    if found != bundle_id:
+        raise BundleError(
+            f"holds bundle {found}, not {bundle_id}: set BUNDLE_ID to it, or BUNDLE_URL to the other's tar"
+        )
+    partial.rename(target)
+
+
+def unpack(url: str, directory: Path) -> None:
+    """Unpack while downloading, so that the tar needs no room of its own."""
+    with (
+        urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response,  # noqa: S310 (an operator names it)
+        tarfile.open(fileobj=response, mode="r|*") as tar,
+    ):
+        tar.extractall(directory, filter="data")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
