@@ -9,34 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 from bertserve.bundle import Head
 from bertserve.engine.items import Float32s
 from bertserve.engine.packing import hidden_output
-from onnx import TensorProto, helper
 
 from bertexport.architecture import Architecture, Weights
+from bertexport.attention import write_attention
 from bertexport.family import LAYER_ACTIVATION, Kind, Module, Step
 from bertexport.int8_nodes import Int8Writer
 from bertexport.nodes import NodeWriter, tensor_info, write_graph
 from bertexport.quantization import LOWEST_OF_ACTIVATION, Int8Plan, quantize_weight
-
-# A name that begins with a dot belongs to the loop's body and gets the layer's name before it.
-LOOP_BODY: tuple[tuple[str, str, str], ...] = (
-    ("Gather", "group_firsts .group", ".first"),
-    ("Gather", "group_ends .group", ".end"),
-    ("Slice", ".qkv .first .end ints_0", ".rows"),
-    ("Gather", "group_shapes .group", ".shape"),
-    ("Reshape", ".rows .shape", ".texts"),
-    ("Split", ".texts", ".query .key .value"),
-    ("Attention", ".query .key .value", ".attended"),
-    ("Reshape", ".attended flat_shape", ".flat"),
-    ("SequenceInsert", ".parts .flat", ".parts_out"),
-    ("Identity", ".go_on", ".go_on_out"),
-)
 
 # Table of the embeddings → the graph's input that says which of its rows a token takes, in the order of the sum.
 TABLE_ROWS = {"word": "input_ids", "token_type": "token_type_ids", "position": "position_ids"}
@@ -131,9 +116,7 @@ class _PackedGraph:
 
     def _write_layer(self, hidden: str, layer: int) -> str:
         modules, name, activation = self._weights.family.layer, f"layer_{layer}", self._architecture.activation
-        attended = self._attend(hidden, layer)
-        projected = self._encode(attended, self._tensors(modules["projection"], layer), f"{name}.projection")
-        summed = self.writer.node("Add", [projected, hidden], f"{name}.attention_sum")
+        summed = self.writer.node("Add", [self._attend(hidden, layer), hidden], f"{name}.attention_sum")
         middle = self._normalize(summed, modules["attention_norm"], f"{name}.middle", layer)
         up = self._encode(middle, self._tensors(modules["up"], layer), f"{name}.up")
         active = self.writer.activate(up, activation, f"{name}.active")
@@ -143,15 +126,30 @@ class _PackedGraph:
         return self._normalize(summed, modules["output_norm"], hidden_output(layer + 1), layer)
 
     def _attend(self, hidden: str, layer: int) -> str:
-        """Query, key and value in one product; then attention within each text, group by group."""
-        modules, name = self._weights.family.layer, f"layer_{layer}"
-        parts = [self._tensors(modules[role], layer) for role in ("query", "key", "value")]
-        joined = {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias")}
-        self._encode(hidden, joined, f"{name}.qkv")
-        empty = self.writer.node("SequenceEmpty", [], f"{name}.empty", dtype=TensorProto.FLOAT)
-        body = _loop_body(name, self._architecture.attention_heads)
-        groups = self.writer.node("Loop", ["group_count", "go_on", empty], f"{name}.groups", body=body)
-        return self.writer.node("ConcatFromSequence", [groups], f"{name}.attended", axis=0)
+        """Query, key and value; then attention within each text, and the projection of what it gathers."""
+        modules, name, heads = self._weights.family.layer, f"layer_{layer}", self._architecture.attention_heads
+        query, key, value = (self._tensors(modules[role], layer) for role in ("query", "key", "value"))
+        projection = self._tensors(modules["projection"], layer)
+        if in_int8 := self._is_int8(f"{name}.qkv"):
+            self._project_apart(hidden, name, {"all_queries": query, "all_keys": key, "all_values": value})
+            projection["bias"] = projection["bias"] + projection["weight"] @ value["bias"]
+        else:
+            parts = (query, key, value)
+            joined = {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias")}
+            self._encode(hidden, joined, f"{name}.qkv")
+        attended = write_attention(self.writer, name, heads, merged=not in_int8)
+        return self._encode(attended, projection, f"{name}.projection")
+
+    def _project_apart(self, hidden: str, name: str, parts: dict[str, dict[str, Float32s]]) -> None:
+        """Query, key and value in int8, each by itself, with no more passes over their rows than there have to be.
+
+        Only the query needs its bias here. The key's adds the same to all scores of a query, which softmax does not
+        see; the value's comes through attention as it is, whose weights sum to 1, and is added with the projection's.
+        """
+        rows, scales = self._smooth(hidden, f"{name}.qkv")
+        for output, tensors in parts.items():
+            bias = tensors["bias"] if output == "all_queries" else None
+            self._int8.linear(rows, quantize_weight(tensors["weight"] * scales), bias, f"{name}.{output}")
 
     def _write_masked_lm(self) -> None:
         """On the mask rows alone: decode, then the k likeliest tokens and the asked targets, as log-probabilities."""
@@ -211,15 +209,18 @@ class _PackedGraph:
     def _encode(self, rows: str, tensors: dict[str, Float32s], name: str, lowest: float | None = None) -> str:
         """A linear layer of the encoder, in the precision that the plan has for it. lowest: see `Int8Writer.linear`."""
         weight, bias = tensors["weight"], tensors["bias"]
-        if not self._is_int8(name) or self._plan is None:
+        if not self._is_int8(name):
             return self.writer.linear(rows, weight, bias, name)
-        scales = self._plan.smoothing.get(name)
-        if scales is not None:
-            rows = self.writer.node(
-                "Mul", [rows, self.writer.constant(f"{name}.smoothing", 1 / scales)], f"{name}.smooth"
-            )
-            weight = weight * scales
-        return self._int8.linear(rows, quantize_weight(weight), bias, name, lowest=lowest)
+        rows, scales = self._smooth(rows, name)
+        return self._int8.linear(rows, quantize_weight(weight * scales), bias, name, lowest=lowest)
+
+    def _smooth(self, rows: str, name: str) -> tuple[str, Float32s]:
+        """The rows divided by the plan's scales for the part, and the scales; as they are, and 1, where it has none."""
+        scales = self._plan.smoothing.get(name) if self._plan is not None else None
+        if scales is None:
+            return rows, np.ones(1, np.float32)
+        factors = self.writer.constant(f"{name}.smoothing", 1 / scales)
+        return self.writer.node("Mul", [rows, factors], f"{name}.smooth"), scales
 
     def _is_int8(self, part: str) -> bool:
         return self._plan is not None and part not in self._plan.kept
@@ -237,27 +238,3 @@ class _PackedGraph:
 
     def _add_output(self, name: str, shape: list[int | str], *, ints: bool = False) -> None:
         self.outputs.append(tensor_info(name, shape, ints=ints))
-
-
-def _loop_body(name: str, attention_heads: int) -> onnx.GraphProto:
-    """Attention over one group: its rows cut out, seen as texts, and laid down again as rows."""
-    attributes: dict[str, dict[str, Any]] = {
-        "Split": {"axis": 2, "num_outputs": 3},
-        "Attention": {"q_num_heads": attention_heads, "kv_num_heads": attention_heads},
-    }
-
-    def qualify(names: str) -> list[str]:
-        return [name + value if value.startswith(".") else value for value in names.split()]
-
-    nodes = [
-        helper.make_node(
-            operator, qualify(inputs), qualify(outputs), name=qualify(outputs)[0], **attributes.get(operator, {})
-        )
-        for operator, inputs, outputs in LOOP_BODY
-    ]
-    group = helper.make_tensor_value_info(f"{name}.group", TensorProto.INT64, [])
-    go_on = [helper.make_tensor_value_info(f"{name}.go_on{end}", TensorProto.BOOL, []) for end in ("", "_out")]
-    parts = [
-        helper.make_tensor_sequence_value_info(f"{name}.parts{end}", TensorProto.FLOAT, None) for end in ("", "_out")
-    ]
-    return helper.make_graph(nodes, f"{name}.body", [group, go_on[0], parts[0]], [go_on[1], parts[1]])

@@ -37,10 +37,10 @@ class Int8Writer:
         self._zero_points: dict[int, str] = {}
 
     def linear(
-        self, rows: str, weight: QuantizedWeight, bias: Float32s, output: str, *,
+        self, rows: str, weight: QuantizedWeight, bias: Float32s | None, output: str, *,
         lowest: float | None = None, table: str = "",
     ) -> str:  # fmt: skip
-        """rows · weightᵀ + bias. lowest: what no input goes below, where that is known and near zero.
+        """rows · weightᵀ + bias, if any. lowest: what no input goes below, where that is known and near zero.
 
         table: of that name, as `gather` has it, the weight is; it is then turned round when the graph is loaded.
         """
@@ -61,6 +61,8 @@ class Int8Writer:
             f"{output}.product",
             domain=CONTRIB_DOMAIN,
         )
+        if bias is None:
+            return writer.node("Mul", [product, quantized.scales], output)
         scaled = writer.node("Mul", [product, quantized.scales], f"{output}.scaled")
         return writer.node("Add", [scaled, writer.constant(f"{output}.bias", bias)], output)
 

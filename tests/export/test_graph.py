@@ -39,19 +39,20 @@ ALIKE = {
     ("", "TopK"): 1,
 }
 # Per layer qkv, projection, up, down, and the decoder; always in fp32 the transform, three poolers, and two of logits.
+# In int8 query, key and value are products of their own, of the same rows.
 # Heads' weights, which may be shared, are read by a Gemm.
 COUNTS = {
     ("fp32", "exported"): {("", "MatMul"): 4 * LAYERS, ("", "Gemm"): 1 + 1 + 3 + 2},
     # The session merges each pooler's dense and tanh; and MatMul with Add where it knows the shapes.
     ("fp32", "optimized"): {("", "MatMul"): 3 * LAYERS, (MS, "FusedGemm"): 3},
     ("int8", "exported"): {
-        (MS, "MatMulIntegerToFloat"): 4 * LAYERS + 1,
+        (MS, "MatMulIntegerToFloat"): 6 * LAYERS + 1,
         ("", "QuantizeLinear"): 4 * LAYERS + 1,
         ("", "MatMul"): 0,
     },
     # The turned word table is made once, when the graph is loaded.
     ("int8", "optimized"): {
-        (MS, "MatMulIntegerToFloat"): 4 * LAYERS + 1,
+        (MS, "MatMulIntegerToFloat"): 6 * LAYERS + 1,
         ("", "QuantizeLinear"): 4 * LAYERS + 1,
         ("", "Transpose"): 0,
         ("", "MatMul"): 0,
