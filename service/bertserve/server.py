@@ -71,6 +71,7 @@ class Server:
     async def drain(self) -> None:
         """NOT_SERVING, a pause in which all is still served, then no new calls; returns once the open ones ended."""
         log("draining", open_calls=self._open_calls.count)
+        self._open_calls.is_leaving = True
         await self._health.enter_graceful_shutdown()
         await asyncio.sleep(self._settings.drain_pause)
         self._open_calls.draining.set()
@@ -183,7 +184,7 @@ def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, o
     host = settings.metrics_host or settings.host
 
     def is_ready() -> bool:
-        return supervisor.is_ready and not open_calls.draining.is_set()
+        return supervisor.is_ready and not open_calls.is_leaving
 
     metrics.watch_ready(is_ready)
     try:

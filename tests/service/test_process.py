@@ -208,12 +208,13 @@ def test_nothing_is_reported_to_the_runtimes_maker(tmp_path: Path) -> None:
 
 
 def test_drain_answers_not_serving_then_serves_on_through_the_pause() -> None:
-    """A health watch sees NOT_SERVING at once; calls are still answered; the open watch holds nothing up."""
+    """A health watch and /readyz say so at once; calls are still answered; the open watch holds nothing up."""
     with running_server(PRETRAINING, "--drain-pause", "3") as server, grpc.insecure_channel(server.target) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""), timeout=60)
         assert next(watch).status == SERVING
         server.process.send_signal(signal.SIGTERM)
         assert next(watch).status == NOT_SERVING
+        assert (server.page("/readyz")[0], server.page("/livez")[0]) == (503, 200)
         request = pb.EmbedRequest(inputs=[pb.TextInput(text="cat")])
         assert pb_grpc.BertServiceStub(channel).Embed(request, timeout=30).embeddings
         assert server.process.wait(timeout=30) == 0

@@ -39,10 +39,11 @@ KEPT_HANDLERS = 64
 
 
 class OpenCalls:
-    """The BertService calls under way, and whether new ones are still let in."""
+    """The BertService calls under way, and whether new ones are still wanted (`is_leaving`) and let in (`draining`)."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.is_leaving = False
         self.draining = asyncio.Event()
         self._last_arrival = time.monotonic()
         self._none_left = asyncio.Event()
