@@ -59,7 +59,7 @@ class Steps:
             task = bar.add_task(title, total=total)
             yield lambda: bar.advance(task)
         count = f", {total} inputs" if total is not None else ""
-        self._console.print(f"✓ {title} ({time.perf_counter() - began:.1f} s{count})", highlight=False)
+        self._console.print(f"✓ {title} ({time.perf_counter() - began:.1f} s{count})", highlight=False, soft_wrap=True)
 
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A local directory in Hugging Face form, or a hub id.")]

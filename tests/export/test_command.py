@@ -193,7 +193,8 @@ def signal_after(moment: str, number: signal.Signals, checkpoint: Path, output: 
 @pytest.mark.parametrize(
     ("moment", "number", "precision"),
     [
-        *((step, signal.SIGINT, "fp32") for step in STEPS[:-2]),
+        # What follows the comparison is over before a signal arrives.
+        *((step, signal.SIGINT, "fp32") for step in STEPS[:-3]),
         ("Run it in PyTorch", signal.SIGINT, "int8"),
         ("Calibrate", signal.SIGINT, "int8"),
         ("Write the graph", signal.SIGTERM, "fp32"),
