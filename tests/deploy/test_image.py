@@ -21,7 +21,7 @@ import pytest
 import yaml
 from bertapi.client import BertClient
 
-from .conftest import of_kind
+from .conftest import of_kind, rendered
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
@@ -198,9 +198,9 @@ def test_a_quota_sets_the_lanes(image: str, port: int) -> None:
         engine("podman", "rm", "--force", "--time=0", name, check=False)
 
 
-def test_the_deployment_runs(image: str, base: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_the_deployment_runs(image: str, tmp_path: Path) -> None:
     """Podman starts the Deployment of the base as it stands, but for the image's name, and its health check passes."""
-    deployment = copy.deepcopy(of_kind(base, "Deployment"))
+    deployment = copy.deepcopy(of_kind(rendered("base"), "Deployment"))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     container |= {"image": image, "imagePullPolicy": "Never"}
     manifest = tmp_path / "deployment.yaml"
