@@ -80,7 +80,7 @@ def test_a_part_that_int8_spoils_is_kept_and_named(tmp_path: Path) -> None:
     request = ExportRequest(model=str(checkpoint), output=tmp_path / "bundle", precision="int8")
     result = export_checkpoint(request, SilentSteps())
     assert result.verdict.failures == ()
-    note = next(note for note in result.notes if note.startswith("Kept in fp32: "))
+    note = next(note for note in result.notes if note.startswith("Kept out of int8: "))
     assert "layer_0.down" in note
     assert "With all parts in int8, " in note
     assert note in (tmp_path / "bundle" / "REPORT.md").read_text(encoding="utf-8")
