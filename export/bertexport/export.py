@@ -133,8 +133,8 @@ def _note_kept(fit: Fit[Trial]) -> tuple[str, ...]:
         return ()
     parts = ", ".join(f"{part} ({cost:.1e})" for part, cost in fit.kept.items())
     return (
-        f"Kept out of int8: {parts}. With all parts in int8, {'; '.join(fit.failures)}; in brackets what each alone costs, "
-        "as 1 - mean cosine between outputs.",
+        f"Kept out of int8: {parts}. With all parts in int8, {'; '.join(fit.failures)}; "
+        "in brackets what each alone costs, as 1 - mean cosine between outputs.",
     )
 
 
