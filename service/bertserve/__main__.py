@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -23,6 +24,10 @@ LAST_LINES_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 ENGINE_LOST = 3
+
+# New objects after which the garbage collector looks at the young ones. Those of a call are gone without it, so that
+# Python's own 700 mostly finds calls under way, again and again.
+COLLECT_AFTER_OBJECTS = 5_000
 
 
 def main() -> None:
@@ -48,6 +53,7 @@ async def _serve(settings: Settings) -> int:
     """The exit status."""
     stop = asyncio.Event()
     async with open_server(settings) as server:
+        _spare_loaded()
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         print(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}", flush=True)  # noqa: T201
@@ -58,6 +64,13 @@ async def _serve(settings: Settings) -> int:
         else:
             await server.abandon()
         return ENGINE_LOST if server.engine_lost.is_set() else 0
+
+
+def _spare_loaded() -> None:
+    """Keep the garbage collector away from what was loaded and stays: that took a tenth of the event loop's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _leave(status: int) -> NoReturn:
