@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
 from typing import Any, cast
 
 import grpc
 
 from bertserve.errors import Overloaded, RequestError, Undecodable
-from bertserve.interceptors import Context, Continuation, Handler, abort
+from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, abort
 
 # What a client may send before the server asks for more: such a request costs no more memory than its headers did.
 SMALL_BYTES = 64 * 1024
@@ -35,11 +36,13 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         """pending_bytes: of large requests that are being answered; as much again may be on its way."""
         self._free_bytes = pending_bytes
         self._free_places = max(1, pending_bytes // max_request_bytes)
+        self._receive_for = lru_cache(KEPT_HANDLERS)(self._receive_for)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
+        return handler if handler is None or handler.unary_unary is None else self._receive_for(handler)
+
+    def _receive_for(self, handler: Handler) -> Handler:
         respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
         decode = handler.request_deserializer or _as_is
 
