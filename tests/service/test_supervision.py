@@ -88,6 +88,10 @@ async def watch_over() -> AsyncIterator[Callable[..., Watch]]:
         one.supervisor.stop()
         one.engine.release.set()
         one.lanes.stop()
+    # Abandoned lanes too: what becomes of their last batch they tell an event loop that must still be there.
+    for thread in threading.enumerate():
+        if thread.name.startswith("lane-"):
+            thread.join()
 
 
 async def test_stalled_batch_fails_as_unavailable_and_is_told_to_end(watch_over: Callable[..., Watch]) -> None:
