@@ -58,18 +58,18 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def serving(bundle: Path, *flags: str) -> Iterator[ServerProcess]:
+def serving(bundle: Path, *flags: str, environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
     """bertserve with a bundle. Raises BenchError, with the server's last words, if it does not become ready."""
     command = [sys.executable, "-m", "bertserve", str(bundle), "--port", "0", "--metrics-port", "0"]
-    with started([*command, "--drain-pause", "0", "--log-level", "error", *flags]) as server:
+    with started([*command, "--drain-pause", "0", "--log-level", "error", *flags], environment) as server:
         yield server
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str]) -> Iterator[ServerProcess]:
+def started(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[ServerProcess]:
     """Any server that says READY on stdout. Raises BenchError, with its last words, if it does not."""
     began = time.monotonic()
-    with launched(command, {}) as launch:
+    with launched(command, environment or {}) as launch:
         ready = next((found for line in launch.process.stdout or () if (found := READY.fullmatch(line))), None)
         if ready is None:
             raise launch.failure()
