@@ -57,7 +57,7 @@ class Metrics:
         self.queue_oldest_seconds = self._gauge("bertserve_queue_oldest_seconds", "Age of the item waiting longest.")
         self.estimated_wait_seconds = self._gauge(
             "bertserve_estimated_wait_seconds",
-            "Time until a request arriving now would start: queued tokens ÷ tokens/s.",
+            "Time until a request arriving now would start: tokens waiting and under way ÷ tokens/s.",
         )
         self.batch_tokens = self._histogram("bertserve_batch_tokens", "Tokens of a batch.", ("model",), TOKEN_BUCKETS)
         self.batch_items = self._histogram("bertserve_batch_items", "Items of a batch.", ("model",), ITEM_BUCKETS)

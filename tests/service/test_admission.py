@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from bertserve.batching.admission import Load, Refusal, Speed, estimate_wait, refuse
+from bertserve.batching.admission import CAUTION, Load, Refusal, Speed, estimate_rest, estimate_wait, refuse
 from hypothesis import given
 from hypothesis import strategies as st
 
 REFUSALS = {
     "fits": (10, None, {}, None),
-    "fits its deadline": (10, 2.0, {"wait_seconds": 1.0, "run_seconds": 0.5}, None),
+    "fits its deadline": (10, 1.51 * CAUTION, {"wait_seconds": 1.0, "run_seconds": 0.5}, None),
+    "fits unless a moment is slower": (10, 1.49 * CAUTION, {"wait_seconds": 1.0, "run_seconds": 0.5}, Refusal.WAIT),
     "larger than the queue": (101, None, {}, Refusal.TOO_LARGE),
     "line full": (10, None, {"line_tokens": 91}, Refusal.QUEUE_FULL),
     "fits beside a large request": (10, None, {"line_tokens": 20, "tokens_behind": 500}, None),
     "no room behind the line": (60, None, {"line_tokens": 20, "tokens_behind": 61}, Refusal.QUEUE_FULL),
     "wait outlasts the caller": (10, 1.0, {"wait_seconds": 0.9, "run_seconds": 0.2}, Refusal.WAIT),
+    "shares a batch that outlasts the caller": (10, 1.0, {"run_seconds": 0.1, "batch_seconds": 0.9}, Refusal.WAIT),
     "hopeless even alone": (10, 0.1, {"run_seconds": 0.2}, Refusal.DEADLINE),
 }
 
@@ -22,7 +24,7 @@ REFUSALS = {
 @pytest.mark.parametrize(("tokens", "remaining", "load", "expected"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_refusal(tokens: int, remaining: float | None, load: dict[str, float], expected: Refusal | None) -> None:
     """Each reason to refuse, and the border beside it."""
-    empty = {"line_tokens": 0, "tokens_behind": 0, "wait_seconds": 0.0, "run_seconds": 0.0}
+    empty = {"line_tokens": 0, "tokens_behind": 0, "wait_seconds": 0.0, "run_seconds": 0.0, "batch_seconds": 0.0}
     fields = {"limit_tokens": 100, "window_tokens": 20, **empty, **load}
     assert refuse(tokens, remaining, Load(**fields)) is expected  # type: ignore[arg-type]
 
@@ -33,6 +35,12 @@ def test_speed_follows_live_batches() -> None:
     for _ in range(100):
         speed = speed.after(300, 1)
     assert speed.tokens_per_second == pytest.approx(300, rel=0.01)
+
+
+def test_batch_under_way_takes_a_lane_for_what_is_left_of_it() -> None:
+    """One that no lane has taken, one half-way, and one that takes longer than was expected."""
+    rests = [estimate_rest(200, 100.0, started, now=10.0) for started in (None, 9.0, 5.0)]
+    assert rests == [2.0, 1.0, 0.0]
 
 
 def test_wait_of_a_lone_bundle_is_its_line_over_all_lanes() -> None:

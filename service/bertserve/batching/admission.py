@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+# Where callers wait as long as they can, each request that is let in would end just at its deadline, and a slower
+# moment would fail them all. A quarter of their time is kept free for such moments; the rest keeps lanes busy enough.
+CAUTION = 4 / 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
@@ -32,6 +36,11 @@ def estimate_wait(own_seconds: float, line_seconds: Mapping[str, float], lanes: 
     return min(max(own_seconds, total), own_seconds * len(line_seconds)) / lanes
 
 
+def estimate_rest(tokens: int, tokens_per_second: float, started: float | None, now: float) -> float:
+    """Seconds that a batch still has a lane to itself; None for one that no lane has taken yet."""
+    return max(0.0, tokens / tokens_per_second - (0.0 if started is None else now - started))
+
+
 class Refusal(StrEnum):
     """Why a request is not let in."""
 
@@ -47,7 +56,7 @@ class Load:
     streams have behind it is not counted: each stream is bounded by itself.
 
     window_tokens: what one request may have in line. wait_seconds: until the request's last item would start.
-    run_seconds: the request's own time on idle lanes.
+    run_seconds: the request's own time on idle lanes. batch_seconds: of the batch that its last item would share.
     """
 
     line_tokens: int
@@ -56,6 +65,7 @@ class Load:
     window_tokens: int
     wait_seconds: float
     run_seconds: float
+    batch_seconds: float
 
 
 def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal | None:
@@ -68,6 +78,7 @@ def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal 
     behind = tokens - in_line
     if load.line_tokens + in_line > load.limit_tokens or (behind and load.tokens_behind + behind > load.limit_tokens):
         return Refusal.QUEUE_FULL
-    if remaining_seconds is not None and load.wait_seconds + load.run_seconds > remaining_seconds:
+    expected_seconds = load.wait_seconds + max(load.run_seconds, load.batch_seconds)
+    if remaining_seconds is not None and CAUTION * expected_seconds > remaining_seconds:
         return Refusal.WAIT
     return None

@@ -13,16 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bertserve.batching.admission import Load, Refusal, Speed, estimate_wait, refuse
+from bertserve.batching.admission import Load, Refusal, Speed, estimate_rest, estimate_wait, refuse
 from bertserve.batching.flight import Flight
 from bertserve.batching.line import Entry, Line, Request, Share
+from bertserve.batching.model import Model
 from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.lanes import BatchResult, Job, Lanes
 from bertserve.engine.session import Engine
 from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, Overloaded
 from bertserve.logs import log_failure
-from bertserve.metrics import Metrics, ModelMetrics
+from bertserve.metrics import Metrics
 
 Finished = TypeVar("Finished")
 Finish = Callable[[int, ItemOutputs], Finished]
@@ -41,23 +42,6 @@ class Completed(Generic[Finished]):
     infer_seconds: float
 
 
-@dataclass(slots=True, eq=False)
-class _Model:
-    """A bundle at work. last_turn: number of its last batch."""
-
-    name: str
-    engine: Engine
-    speed: Speed
-    line: Line
-    metrics: ModelMetrics
-    last_turn: int = -1
-
-    @property
-    def line_seconds(self) -> float:
-        """Lane time that the line takes."""
-        return self.line.tokens / self.speed.tokens_per_second
-
-
 class Batcher:
     """Admits requests, forms batches, hands results back. All methods run on the event loop's thread."""
 
@@ -67,8 +51,8 @@ class Batcher:
         self._limits = limits
         self._queue_limit_tokens = queue_limit_tokens
         self._metrics = metrics
-        self._models: dict[str, _Model] = {}
-        self._flights: dict[Job, tuple[_Model, Flight]] = {}
+        self._models: dict[str, Model] = {}
+        self._flights: dict[Job, tuple[Model, Flight]] = {}
         self._numbers = itertools.count()
         self._turns = itertools.count()
         self._suspended = ""
@@ -76,14 +60,14 @@ class Batcher:
 
     def add_model(self, name: str, engine: Engine, speed: Speed) -> None:
         """Serve an engine under a name; `speed` is a first measurement, live batches correct it."""
-        model = _Model(name, engine, speed, Line(self._limits.batch_tokens), self._metrics.of_model(name))
+        model = Model(name, engine, speed, Line(self._limits.batch_tokens), self._metrics.of_model(name))
         self._models[name] = model
         line = model.line
         self._metrics.watch_queue(
             name,
             tokens=lambda: line.tokens + line.tokens_behind,
             items=lambda: len(line) + line.items_behind,
-            oldest_seconds=lambda: _oldest_seconds(line),
+            oldest_seconds=lambda: model.oldest_seconds,
             wait_seconds=lambda: self._wait_seconds(model, SHORTEST_ITEM_TOKENS),
         )
 
@@ -161,7 +145,7 @@ class Batcher:
         if self._suspended:
             raise EngineUnavailable(self._suspended)
 
-    def _admit(self, model: _Model, tokens: int, longest: int, deadline: float | None, now: float) -> None:
+    def _admit(self, model: Model, tokens: int, longest: int, deadline: float | None, now: float) -> None:
         self._check_service()
         load = Load(
             line_tokens=model.line.tokens,
@@ -170,12 +154,13 @@ class Batcher:
             window_tokens=self._limits.batch_tokens,
             wait_seconds=self._wait_seconds(model, tokens),
             run_seconds=max(longest, tokens / self._lanes.count) / model.speed.tokens_per_second,
+            batch_seconds=min(self._limits.batch_tokens, model.line.tokens + tokens) / model.speed.tokens_per_second,
         )
         refusal = refuse(tokens, None if deadline is None else deadline - now, load)
         if refusal is not None:
             raise self._refused(model, refusal, tokens, load)
 
-    def _refused(self, model: _Model, refusal: Refusal, tokens: int, load: Load) -> Exception:
+    def _refused(self, model: Model, refusal: Refusal, tokens: int, load: Load) -> Exception:
         if refusal is Refusal.TOO_LARGE:
             return InvalidInput(
                 "inputs", f"{tokens} tokens together, the server takes {load.limit_tokens} in one request"
@@ -204,7 +189,7 @@ class Batcher:
                 model.last_turn = next(self._turns)
                 self._launch(model, entries)
 
-    def _launch(self, model: _Model, entries: list[Entry]) -> None:
+    def _launch(self, model: Model, entries: list[Entry]) -> None:
         try:
             flight = Flight(model.engine, entries)
         except Exception as error:  # what cannot be packed, for want of memory say, fails alone too
@@ -236,7 +221,7 @@ class Batcher:
             for entry, outcome in zip(flight.entries, result.outcomes, strict=True):
                 self._finish_item(entry, outcome, result)
 
-    def _measure(self, model: _Model, flight: Flight, result: BatchResult) -> None:
+    def _measure(self, model: Model, flight: Flight, result: BatchResult) -> None:
         tokens, seconds = flight.packed.token_count, result.finished - result.started
         if not result.failures:
             model.speed = model.speed.after(tokens, seconds)
@@ -266,12 +251,12 @@ class Batcher:
                 log_failure("the engine failed on an item", error)
             request.ended.set_exception(error)
 
-    def _expire(self, model: _Model, request: Request) -> None:
+    def _expire(self, model: Model, request: Request) -> None:
         if request.is_live:
             request.ended.set_exception(DeadlinePassed("the deadline passed in the queue"))
         self._drop(model, request)
 
-    def _drop(self, model: _Model, request: Request) -> None:
+    def _drop(self, model: Model, request: Request) -> None:
         """Take what still waits of an ended request out of the queue, before it costs anything."""
         now = time.monotonic()
         dropped = model.line.drop(request, now)
@@ -279,15 +264,22 @@ class Batcher:
             is_late = request.deadline is not None and request.deadline <= now
             model.metrics.dropped["expired" if is_late else "cancelled"].inc(dropped)
 
-    def _wait_seconds(self, model: _Model, tokens: int) -> float:
-        """Until the last item of a request of so many tokens would start: in every round through the line each request
-        gets a window."""
+    def _wait_seconds(self, model: Model, tokens: int) -> float:
+        """Until the last item of a request of so many tokens would start: once the batches under way leave a lane free,
+        in every round through the line each request gets a window."""
         rounds = -(-tokens // self._limits.batch_tokens)
         ahead = min(rounds * model.line.tokens, model.line.tokens + model.line.tokens_behind)
         line_seconds = {other.name: other.line_seconds for other in self._models.values() if other.line}
-        return estimate_wait(ahead / model.speed.tokens_per_second, line_seconds, self._lanes.count)
+        wait = estimate_wait(ahead / model.speed.tokens_per_second, line_seconds, self._lanes.count)
+        return wait + self._under_way_seconds()
 
-
-def _oldest_seconds(line: Line) -> float:
-    now = time.monotonic()
-    return now - min((request.arrived for request in line.requests()), default=now)
+    def _under_way_seconds(self) -> float:
+        """Until the batches under way leave a lane free."""
+        if len(self._flights) < self._lanes.count:
+            return 0.0
+        now = time.monotonic()
+        rests = (
+            estimate_rest(flight.packed.token_count, model.speed.tokens_per_second, flight.started, now)
+            for model, flight in self._flights.values()
+        )
+        return sum(rests) / self._lanes.count

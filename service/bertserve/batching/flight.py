@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,16 +15,18 @@ from bertserve.engine.session import Engine
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """Packed where it is made; `take` and `finish` run on the lane."""
+    """Packed where it is made; `take` and `finish` run on the lane. started: when it was taken, by `time.monotonic`."""
 
     engine: Engine
     entries: list[Entry]
+    started: float | None = None
     packed: PackedBatch = field(init=False)
 
     def __post_init__(self) -> None:
         self.packed = self.engine.pack([entry.item for entry in self.entries])
 
     def take(self) -> PackedBatch | None:
+        self.started = time.monotonic()
         live = [entry for entry in self.entries if entry.request.is_live]
         if not live:
             return None

@@ -7,9 +7,7 @@ not judge whether a lane takes too long: it shows what each lane does, and repla
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import queue
 import threading
 import time
@@ -87,10 +85,6 @@ class Lane:
         self._thread.join(timeout_seconds)
 
     def _work(self) -> None:
-        # Of this thread alone on Linux; elsewhere there is no such thing.
-        with contextlib.suppress(OSError):
-            niceness = os.getpriority(os.PRIO_PROCESS, 0) + LANE_NICENESS
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
         while not self._is_abandoned and (job := self._jobs.get()) is not None:
             if self._is_abandoned:
                 self._jobs.put(job)
