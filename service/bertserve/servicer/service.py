@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
-import grpc
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
-from bertserve.errors import InvalidInput
+from bertserve.calls import Context, FieldNames, deadline_of
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.servicer import requests, responses
@@ -22,9 +21,6 @@ from bertserve.tasks.asks import Ask
 from bertserve.tasks.prepare import Limits
 
 Response = TypeVar("Response")
-
-# Quoted: the class takes parameters in its stubs only.
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
 class BertServicer(pb_grpc.BertServiceServicer):
@@ -62,7 +58,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
     async def StreamAnalyze(
         self, requests: AsyncIterator[pb.StreamAnalyzeRequest], context: Context
     ) -> AsyncGenerator[pb.StreamAnalyzeResponse]:
-        deadline = _deadline(context)
+        deadline = deadline_of(context)
         stream = Stream(lambda request: self._accept(request, deadline), self._draining)
         async with aclosing(stream.answers(requests)) as answers:
             async for answer in answers:
@@ -72,7 +68,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
             ask = requests.read_tokenize(request, self._analyzer.limits)
-            answer = await self._analyzer.tokenize(model, ask, _deadline(context))
+            answer = await self._analyzer.tokenize(model, ask, deadline_of(context))
         return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002
@@ -94,7 +90,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
             ask = read(request, self._analyzer.limits)
-            answer = await self._analyzer.analyze(model, ask, _deadline(context))
+            answer = await self._analyzer.analyze(model, ask, deadline_of(context))
         return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
 
     async def _accept(self, request: pb.StreamAnalyzeRequest, deadline: float | None) -> Accepted:
@@ -111,26 +107,5 @@ class BertServicer(pb_grpc.BertServiceServicer):
 
         return Accepted(tokens=prepared.tokens, answer=answer)
 
-    def _naming_fields(self, request: object, model: ServedModel) -> _FieldNames:
-        return _FieldNames(request, model.name, self._metrics)
-
-
-class _FieldNames:
-    """Translates the field of an InvalidInput into the caller's terms, and counts refusals of what cannot be served."""
-
-    def __init__(self, request: object, model: str, metrics: Metrics) -> None:
-        self._request, self._model, self._metrics = request, model, metrics
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, InvalidInput):
-            self._metrics.rejected.labels(self._model, "invalid").inc()
-            violation = error.violation
-            raise InvalidInput(requests.field_name(self._request, violation.field), violation.description) from error
-
-
-def _deadline(context: Context) -> float | None:
-    """By `time.monotonic`; None where the caller set none."""
-    remaining = context.time_remaining()
-    return None if remaining is None else time.monotonic() + remaining
+    def _naming_fields(self, request: object, model: ServedModel) -> FieldNames:
+        return FieldNames(partial(requests.field_name, request), model.name, self._metrics)
