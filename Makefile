@@ -56,7 +56,8 @@ lint: .venv/installed ## Style, format, and the API's rules
 types: .venv/installed ## Types, strictly
 	.venv/bin/mypy
 
-GENERATE = PATH="$$PWD/.venv/bin:$$PATH" .venv/bin/python -m grpc_tools.protoc -Iproto bertapi/v1/bert_service.proto
+PROTOS = bertapi/v1/bert_service.proto bertapi/oip/inference.proto
+GENERATE = PATH="$$PWD/.venv/bin:$$PATH" .venv/bin/python -m grpc_tools.protoc -Iproto $(PROTOS)
 OUTPUTS = $(foreach kind,python grpc_python mypy mypy_grpc,--$(kind)_out=$(1))
 
 proto: .venv/installed ## Generate the messages and stubs anew
@@ -64,8 +65,9 @@ proto: .venv/installed ## Generate the messages and stubs anew
 
 proto-check: .venv/installed ## Is the generated code what the .proto says?
 	@fresh=$$(mktemp -d); trap 'rm -r "$$fresh"' EXIT; $(GENERATE) $(call OUTPUTS,"$$fresh"); \
-	diff -ru -x '*.proto' -x __init__.py -x __pycache__ proto/bertapi/v1 "$$fresh/bertapi/v1" || \
-	{ echo "The generated code is stale: run make proto" >&2; exit 1; }
+	for folder in $(sort $(dir $(PROTOS))); do \
+	  diff -ru -x '*.proto' -x __init__.py -x __pycache__ "proto/$$folder" "$$fresh/$$folder" || \
+	  { echo "The generated code is stale: run make proto" >&2; exit 1; }; done
 
 sizes: .venv/installed ## The three longest files and functions
 	@.venv/bin/python .ci/longest.py

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PROTO_ROOT = Path(__file__).parents[2] / "proto"
-PROTO = "bertapi/v1/bert_service.proto"
+PROTOS = ("bertapi/v1/bert_service.proto", "bertapi/oip/inference.proto")
 GENERATED = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
 
 pytestmark = pytest.mark.skipif(
@@ -23,7 +23,7 @@ def generated(tmp_path_factory):
     """A folder with what `make proto` would write."""
     folder = tmp_path_factory.mktemp("generated")
     outputs = [f"--{kind}_out={folder}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO_ROOT}", *outputs, PROTO]
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTO_ROOT}", *outputs, *PROTOS]
     # The plugins of mypy-protobuf are programs beside the interpreter.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PATH": path})
@@ -31,12 +31,14 @@ def generated(tmp_path_factory):
 
 
 @pytest.mark.parametrize("ending", GENERATED)
-def test_generated_code_is_fresh(generated, ending):
+@pytest.mark.parametrize("proto", PROTOS)
+def test_generated_code_is_fresh(generated, proto, ending):
     """The committed code is what the .proto gives; `make proto` writes it anew."""
-    name = PROTO.replace(".proto", ending)
+    name = proto.replace(".proto", ending)
     assert (generated / name).read_text() == (PROTO_ROOT / name).read_text()
 
 
 def test_nothing_else_is_generated(generated):
     """No generated file is left uncommitted."""
-    assert {path.name for path in generated.rglob("*.py*")} == {Path(PROTO).stem + ending for ending in GENERATED}
+    expected = {Path(proto).stem + ending for proto in PROTOS for ending in GENERATED}
+    assert {path.name for path in generated.rglob("*.py*")} == expected
