@@ -93,6 +93,11 @@ class Metrics:
             self._of_model[name] = self._find(name)
         return self._of_model[name]
 
+    def count_batches(self, name: str) -> int:
+        """Batches of a model that ran."""
+        (family,) = self.of_model(name).batch_items.collect()
+        return next(int(sample.value) for sample in family.samples if sample.name.endswith("_count"))
+
     def _find(self, name: str) -> ModelMetrics:
         return ModelMetrics(
             batch_tokens=self.batch_tokens.labels(name),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
-from bertapi.v1 import bert_service_pb2 as pb
-from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertapi.oip import inference_pb2, inference_pb2_grpc
+from bertapi.v1 import bert_service_pb2, bert_service_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -18,12 +19,13 @@ from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
 from bertserve.cores import usable_cores
 from bertserve.engine.lanes import Lanes
-from bertserve.interceptors import BERT_SERVICE, MetricsInterceptor, OpenCalls, StatusInterceptor
+from bertserve.interceptors import MetricsInterceptor, OpenCalls, StatusInterceptor
 from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
 from bertserve.loading import load_model, measure_speed
 from bertserve.logs import log
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
+from bertserve.oip.service import InferenceServicer
 from bertserve.probes import Probes
 from bertserve.servicer.service import BertServicer
 from bertserve.settings import Settings, named_bundles
@@ -32,11 +34,8 @@ from bertserve.tasks.analysis import Analyzer
 from bertserve.tasks.prepare import Limits
 from bertserve.tuning import tune
 
-HEALTH_NAMES = ("", BERT_SERVICE)
-METHODS = {
-    method.name: "bidi_stream" if method.client_streaming else "unary"
-    for method in pb.DESCRIPTOR.services_by_name["BertService"].methods
-}
+BERT_SERVICE = bert_service_pb2.DESCRIPTOR.services_by_name["BertService"]
+OPEN_INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
 # Before the port closes: how long nobody may have called, and how long to wait for that at most.
 QUIET_SECONDS = 0.1
@@ -95,27 +94,27 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     loop = asyncio.get_running_loop()
     settings = await loop.run_in_executor(None, _tuned, settings, next(iter(bundles.values())), cores)
     lanes = _open_lanes(settings, cores)
-    served = [
-        await loop.run_in_executor(None, load_model, name, path, settings.lane_threads)
-        for name, path in bundles.items()
-    ]
+    served = await loop.run_in_executor(None, _load_models, bundles, settings.lane_threads)
     batcher = _make_batcher(settings, lanes, served, metrics)
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
+    services = _services(settings)
     health_servicer = health.aio.HealthServicer()
     supervisor = Supervisor(
         lanes, batcher, [model.engine for model in served], settings.stall_seconds, metrics,
-        on_ready=lambda is_ready: _set_health(health_servicer, is_ready),
+        on_ready=lambda is_ready: _set_health(health_servicer, services, is_ready),
     )  # fmt: skip
-    interceptors = [MetricsInterceptor(metrics, {BERT_SERVICE: METHODS}), StatusInterceptor(open_calls, metrics)]
+    is_ready = partial(_is_ready, supervisor, open_calls)
+    interceptors = [MetricsInterceptor(metrics, services), StatusInterceptor(open_calls, metrics, services)]
     grpc_server = make_grpc_server(settings, guards, interceptors)
-    servicer = BertServicer(Models(served), analyzer, metrics, open_calls.draining)
-    _add_services(grpc_server, servicer, health_servicer)
+    bert = BertServicer(Models(served), analyzer, metrics, open_calls.draining)
+    inference = InferenceServicer(Models(served), analyzer, metrics, lambda: supervisor.is_alive, is_ready)
+    _add_services(grpc_server, services, bert, inference, health_servicer)
     port = bind(grpc_server, settings, guards)
-    probes = _open_probes(settings, metrics, supervisor, open_calls)
+    probes = _open_probes(settings, metrics, supervisor, is_ready)
     addresses = _addresses(settings, port, probes.port)
     try:
-        await _set_health(health_servicer, is_ready=True)
+        await _set_health(health_servicer, services, is_ready=True)
         await grpc_server.start()
         yield Server(settings, grpc_server, health_servicer, open_calls, supervisor, addresses)
     finally:
@@ -138,15 +137,34 @@ def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
     return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
 
 
+def _load_models(bundles: dict[str, Path], lane_threads: int) -> list[ServedModel]:
+    return [load_model(name, path, lane_threads) for name, path in bundles.items()]
+
+
 def _open_lanes(settings: Settings, cores: int) -> Lanes:
     lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
     log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, batch_tokens=settings.batch_tokens, cores=cores)
     return lanes
 
 
-async def _set_health(health_servicer: health.aio.HealthServicer, is_ready: bool) -> None:
+def _services(settings: Settings) -> dict[str, dict[str, str]]:
+    """What is served beside health and reflection: full name → method → its grpc_type."""
+    services = (BERT_SERVICE, OPEN_INFERENCE) if settings.open_inference else (BERT_SERVICE,)
+    return {
+        service.full_name: {
+            method.name: "bidi_stream" if method.client_streaming else "unary" for method in service.methods
+        }
+        for service in services
+    }
+
+
+def _is_ready(supervisor: Supervisor, open_calls: OpenCalls) -> bool:
+    return supervisor.is_ready and not open_calls.is_leaving
+
+
+async def _set_health(health_servicer: health.aio.HealthServicer, services: Iterable[str], is_ready: bool) -> None:
     status = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
-    for name in HEALTH_NAMES:
+    for name in ("", *services):
         await health_servicer.set(name, status)
 
 
@@ -173,19 +191,18 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _add_services(
-    grpc_server: grpc.aio.Server, servicer: BertServicer, health_servicer: health.aio.HealthServicer
-) -> None:
-    pb_grpc.add_BertServiceServicer_to_server(servicer, grpc_server)
+    grpc_server: grpc.aio.Server, services: Collection[str], bert: BertServicer, inference: InferenceServicer,
+    health_servicer: health.aio.HealthServicer,
+) -> None:  # fmt: skip
+    bert_service_pb2_grpc.add_BertServiceServicer_to_server(bert, grpc_server)
+    if OPEN_INFERENCE.full_name in services:
+        inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, grpc_server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
-    reflection.enable_server_reflection((BERT_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
 
 
-def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, open_calls: OpenCalls) -> Probes:
+def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, is_ready: Callable[[], bool]) -> Probes:
     host = settings.metrics_host or settings.host
-
-    def is_ready() -> bool:
-        return supervisor.is_ready and not open_calls.is_leaving
-
     metrics.watch_ready(is_ready)
     try:
         return Probes(

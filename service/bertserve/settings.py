@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     grace: float = Field(
         30.0, ge=0, le=3600, description="Seconds that accepted calls have to finish after the drain pause."
     )
+    open_inference: bool = Field(
+        False, description="Serve the Open Inference Protocol as well, for clients of Triton and KServe."
+    )
     tracing: bool = Field(
         False, description="Send OpenTelemetry spans where the OTEL_* variables say; needs the extra [otel]."
     )

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 CARRIED = [
     "bertapi/v1/bert_service.proto",
     "bertapi/v1/bert_service_pb2_grpc.pyi",
+    "bertapi/oip/inference.proto",
     "bertapi/service_config.json",
     "bertapi/py.typed",
     "bertserve/py.typed",

@@ -20,7 +20,7 @@ LAYERS = (
     ("__main__",),
     ("server",),
     ("listening",),
-    ("interceptors", "servicer", "probes"),
+    ("interceptors", "servicer", "oip", "probes"),
     ("statuses", "calls"),
     ("tasks", "loading", "supervision", "tuning"),
     ("models",),
@@ -30,7 +30,7 @@ LAYERS = (
 )
 LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "interceptors", "statuses", "calls", "listening", "server"}
+TRANSPORT = {"servicer", "oip", "interceptors", "statuses", "calls", "listening", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:
@@ -86,7 +86,7 @@ def test_arrows_point_one_way(module: str) -> None:
 
 
 def test_only_the_edge_knows_the_transport() -> None:
-    """grpc and bertapi are imported by servicer, interceptors, what they share, and server alone."""
+    """grpc and bertapi are imported by the services, interceptors, what they share, and server alone."""
     users = {room(m) for m, path in SERVER.items() if {n.split(".")[0] for n in imports(path)} & {"grpc", "bertapi"}}
     assert users == TRANSPORT
 

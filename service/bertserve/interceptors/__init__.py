@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, NoReturn, TypeAlias, cast
@@ -18,8 +18,6 @@ from bertserve.errors import EngineUnavailable, InvalidInput, Overloaded, Reques
 from bertserve.logs import log_failure
 from bertserve.metrics import Metrics
 from bertserve.statuses import INTERNAL_TEXT, STATUSES
-
-BERT_SERVICE = "bertapi.v1.BertService"
 
 # As go-grpc-prometheus spells them.
 CODE_LABELS = {code: "".join(part.capitalize() for part in code.name.split("_")) for code in grpc.StatusCode} | {
@@ -39,7 +37,7 @@ KEPT_HANDLERS = 64
 
 
 class OpenCalls:
-    """The BertService calls under way, and whether new ones are still wanted (`is_leaving`) and let in (`draining`)."""
+    """Calls of our services under way, and whether new ones are still wanted (`is_leaving`) and let in (`draining`)."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -89,7 +87,7 @@ class OpenCalls:
 
 
 class MetricsInterceptor(grpc.aio.ServerInterceptor):
-    """go-grpc-prometheus's series for every method of a BertService, streaming ones included."""
+    """go-grpc-prometheus's series for every method of our services, streaming ones included."""
 
     def __init__(self, metrics: Metrics, services: dict[str, dict[str, str]]) -> None:
         """services: full name → method → its grpc_type; their series start at zero."""
@@ -173,16 +171,18 @@ def _observe_stream(series: _RpcSeries, handler: Handler) -> Handler:
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Decodes BertService requests, and turns every error into its status with details a program can read."""
+    """Decodes requests of our services, and turns every error into its status with details a program can read."""
 
-    def __init__(self, open_calls: OpenCalls, metrics: Metrics) -> None:
+    def __init__(self, open_calls: OpenCalls, metrics: Metrics, services: Iterable[str]) -> None:
+        """services: full names."""
         self._open_calls = open_calls
         self._metrics = metrics
+        self._prefixes = tuple(f"/{service}/" for service in services)
         self._answer = lru_cache(KEPT_HANDLERS)(self._answer)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or not str(details.method).startswith(f"/{BERT_SERVICE}/"):
+        if handler is None or not str(details.method).startswith(self._prefixes):
             return handler
         return self._answer(handler)
 

@@ -49,10 +49,13 @@ class EmbedAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillMaskAsk:
-    """targets: words to score at every mask, unless an input brings its own."""
+    """targets: words to score at every mask, unless an input brings its own. optional: an input need not hold a mask.
+    aligned: the answer has room at every input for as many masks as one of them has."""
 
     top_k: int = 5
     targets: tuple[str, ...] = ()
+    optional: bool = False
+    aligned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

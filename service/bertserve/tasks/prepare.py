@@ -13,7 +13,7 @@ from bertserve.bundle import Head, Pooling
 from bertserve.engine.items import Item, Wanted
 from bertserve.errors import InvalidInput, MissingHead
 from bertserve.models import ServedModel
-from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, LayerMerge
+from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge
 from bertserve.tokenizer import Text, TokenizedText, TooManyTokens
 
 # Room on the wire for what surrounds a prediction, a token, a label or a vector: tags, lengths, numbers.
@@ -78,7 +78,7 @@ def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits
     """Check what only tokens tell, and say what the engine has to compute."""
     embed = plan_embedding(model, ask.embed) if ask.embed is not None else None
     if ask.fill_mask is not None:
-        _check_masks(texts)
+        _check_masks(texts, ask.fill_mask)
     target_ids = _find_targets(model, ask)
     items = tuple(
         Item(
@@ -88,8 +88,9 @@ def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits
         )
         for index, text in enumerate(texts)
     )
+    least_masks = _least_masks(ask, items)
     response_bytes = sum(
-        _response_bytes(model, ask, embed, item) + _tag_bytes(model, ask, given, item)
+        _response_bytes(model, ask, embed, item, least_masks) + _tag_bytes(model, ask, given, item)
         for given, item in zip(ask.inputs, items, strict=True)
     )
     if response_bytes > limits.max_response_bytes:
@@ -200,13 +201,13 @@ def check_target_count(count: int, path: str, limits: Limits) -> None:
         raise InvalidInput(path, f"{count} of them, the server scores {limits.max_top_k} at a mask")
 
 
-def _check_masks(texts: Sequence[TokenizedText]) -> None:
+def _check_masks(texts: Sequence[TokenizedText], fill_mask: FillMaskAsk) -> None:
     for index, text in enumerate(texts):
         if text.masks_lost:
             raise InvalidInput(
                 f"inputs[{index}].text", f"truncation would cut off {text.masks_lost} of its masks; shorten the text"
             )
-        if not text.mask_positions:
+        if not text.mask_positions and not fill_mask.optional:
             raise InvalidInput(f"inputs[{index}].text", "holds no mask; write [MASK] where a word is to be predicted")
 
 
@@ -247,11 +248,18 @@ def _wanted(ask: Ask, embed: EmbedPlan | None, text: TokenizedText, target_ids: 
     )
 
 
-def _response_bytes(model: ServedModel, ask: Ask, embed: EmbedPlan | None, item: Item) -> int:
+def _least_masks(ask: Ask, items: Sequence[Item]) -> int:
+    """For how many masks the answer has room at every input, whether there are as many or not."""
+    if ask.fill_mask is None or not ask.fill_mask.aligned:
+        return 0
+    return max(len(item.wanted.mask_positions) for item in items)
+
+
+def _response_bytes(model: ServedModel, ask: Ask, embed: EmbedPlan | None, item: Item, least_masks: int) -> int:
     """An upper bound of an input's share of the answer, so that nothing runs whose answer could not be sent."""
     wanted, token_bytes = item.wanted, model.tokenizer.longest_token_bytes
-    predictions = wanted.top_k + len(wanted.target_ids)
-    size = INPUT_BYTES + len(wanted.mask_positions) * (MASK_BYTES + predictions * (PREDICTION_BYTES + 2 * token_bytes))
+    masks, predictions = max(len(wanted.mask_positions), least_masks), wanted.top_k + len(wanted.target_ids)
+    size = INPUT_BYTES + masks * (MASK_BYTES + predictions * (PREDICTION_BYTES + 2 * token_bytes))
     if wanted.classify:
         size += sum(len(label.encode()) + PREDICTION_BYTES for label in model.facts.labels)
     if embed is not None and ask.embed is not None:
