@@ -128,7 +128,8 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """Counts and times since the server started.
+        """Counts and times since the server started: of requests of this protocol, and of the bundle's batches, whoever's
+        texts were in them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -4,6 +4,25 @@ isort:skip_file
 The Open Inference Protocol (KServe's "V2"), and of Triton's extensions to it the model configuration and statistics:
 the methods, messages and fields that bertserve serves or reads. Names and numbers are fixed by the public protocol,
 which is why buf's rules for names do not hold here; what is left out is skipped on the wire, as protobuf skips it.
+
+How bertserve fills it:
+  * A model is a bundle, of the one version "1". An empty model name means the first bundle; what is not served is
+    NOT_FOUND. Other errors, their details, limits and tokens are those of bertapi.v1.
+  * Inputs are BYTES of shape [n] or [n, 1], UTF-8: `text`, and `text_pair` where the texts are pairs.
+  * Outputs are as many as the bundle has heads for. Those that a request names say what is computed, from one pass;
+    none named means all.
+      embedding                  FP32  [n, size]
+      mask_tokens                BYTES [n, masks, k]  as the vocabulary holds them, best first
+      mask_log_probabilities     FP32  [n, masks, k]
+      next_sentence_probability  FP32  [n, 1]         that `text_pair` follows `text`
+      label_logits               FP32  [n, labels]    in the order of the labels in ModelConfig's parameter `labels`
+      label_probabilities        FP32  [n, labels]
+  * `masks` is the most that one of the texts holds. Where a text holds fewer, or has no pair to score, tokens are empty
+    and numbers NaN. An output that is named alone is an error then, as in bertapi.v1.
+  * Parameters of a request: `pooling` ("cls", "mean", "max", "pooler"), `layers` (-1 or "-4,-3,-2,-1"), `layer_merge`
+    ("concat", "sum", "mean") and `normalize` (a boolean), with the meanings and defaults of bertapi.v1.EmbedOptions;
+    `top_k` (5); `truncation` ("error", "end", "start"); `timeout` in microseconds. Unknown ones are refused.
+  * Contents come raw or typed, and go raw.
 """
 
 from bertapi.oip import inference_pb2 as _inference_pb2
@@ -48,7 +67,9 @@ class GRPCInferenceServiceStub:
     ModelConfig: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]
     """The same tensors without the dimension of the batch, and how large a batch may be."""
     ModelStatistics: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]
-    """Counts and times since the server started."""
+    """Counts and times since the server started: of requests of this protocol, and of the bundle's batches, whoever's
+    texts were in them.
+    """
 
 @_typing.type_check_only
 class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
@@ -67,7 +88,9 @@ class GRPCInferenceServiceAsyncStub(GRPCInferenceServiceStub):
     ModelConfig: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelConfigRequest, _inference_pb2.ModelConfigResponse]  # type: ignore[assignment]
     """The same tensors without the dimension of the batch, and how large a batch may be."""
     ModelStatistics: _aio.UnaryUnaryMultiCallable[_inference_pb2.ModelStatisticsRequest, _inference_pb2.ModelStatisticsResponse]  # type: ignore[assignment]
-    """Counts and times since the server started."""
+    """Counts and times since the server started: of requests of this protocol, and of the bundle's batches, whoever's
+    texts were in them.
+    """
 
 class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -131,6 +154,8 @@ class GRPCInferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_pb2.ModelStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_pb2.ModelStatisticsResponse, _abc.Awaitable[_inference_pb2.ModelStatisticsResponse]]:
-        """Counts and times since the server started."""
+        """Counts and times since the server started: of requests of this protocol, and of the bundle's batches, whoever's
+        texts were in them.
+        """
 
 def add_GRPCInferenceServiceServicer_to_server(servicer: GRPCInferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
