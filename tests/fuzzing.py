@@ -139,8 +139,11 @@ def messages(draw: st.DrawFn, descriptor: object, depth: int = 0) -> bytes:
 
 def _set(draw: st.DrawFn, message: object, field: object, depth: int) -> None:
     if field.message_type is not None:  # type: ignore[attr-defined]
-        if depth < 4:
-            target = getattr(message, field.name)  # type: ignore[attr-defined]
+        target = getattr(message, field.name)  # type: ignore[attr-defined]
+        if field.message_type.GetOptions().map_entry:  # type: ignore[attr-defined]
+            value = field.message_type.fields_by_name["value"].message_type  # type: ignore[attr-defined]
+            target[draw(TEXTS)].MergeFromString(draw(messages(value, depth + 1)))
+        elif depth < 4:
             (target.add() if field.is_repeated else target).MergeFromString(  # type: ignore[attr-defined]
                 draw(messages(field.message_type, depth + 1))  # type: ignore[attr-defined]
             )
@@ -154,6 +157,8 @@ def _set(draw: st.DrawFn, message: object, field: object, depth: int) -> None:
 
 def _values(field: object) -> st.SearchStrategy[object]:
     kind = type(field)
+    if field.type == kind.TYPE_BYTES:  # type: ignore[attr-defined]
+        return st.binary(max_size=60)
     by_type = {
         kind.CPPTYPE_STRING: TEXTS,
         kind.CPPTYPE_BOOL: st.booleans(),
@@ -161,6 +166,7 @@ def _values(field: object) -> st.SearchStrategy[object]:
         kind.CPPTYPE_UINT32: st.one_of(st.integers(0, 5), st.integers(0, 2**32 - 1)),
         kind.CPPTYPE_ENUM: st.one_of(st.integers(0, 5), st.integers(-(2**31), 2**31 - 1)),
         kind.CPPTYPE_INT64: st.integers(-(2**63), 2**63 - 1),
+        kind.CPPTYPE_UINT64: st.integers(0, 2**64 - 1),
         kind.CPPTYPE_FLOAT: st.floats(width=32),
         kind.CPPTYPE_DOUBLE: st.floats(),
     }

@@ -1,18 +1,33 @@
-"""What every service needs to know of a call: its deadline, and how its caller names the field that is at fault."""
+"""What every service knows of a call: its deadline, how its caller names a field at fault, and where its time went."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
 
 from bertserve.errors import InvalidInput
 from bertserve.metrics import Metrics
+from bertserve.tasks.answers import Timings
 
 # Quoted: the class takes parameters in its stubs only.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """Which model answered, and how long each stage took."""
+
+    model: str
+    timings: Timings
+
+
+# Set by a service within its call, read by the interceptors around it; None where no model was asked.
+ANSWERED: ContextVar[Answered | None] = ContextVar("answered", default=None)
 
 
 def deadline_of(context: Context) -> float | None:

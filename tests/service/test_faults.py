@@ -13,9 +13,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from bertapi.oip import inference_pb2 as oip
+from bertapi.oip import inference_pb2_grpc as oip_grpc
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from open_inference import infer_request
 from servers import CLASSIFIER, PRETRAINING, READY, RunningServer, command, running_server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -44,28 +47,32 @@ def outcome(call: grpc.Future) -> str:
 
 
 def test_stalled_server_is_not_serving_until_its_engine_is_proven(tmp_path: Path) -> None:
-    """Health of both names and /readyz, the callers at stake, and all of it back once runs end again."""
+    """Health of every name, readiness by any way, the callers at stake, and all of it back once runs end again."""
     stall = tmp_path / "stall"
     with (
-        faulty_server(stall, "--stall-seconds", "0.5") as server,
+        faulty_server(stall, "--stall-seconds", "0.5", "--open-inference") as server,
         grpc.insecure_channel(server.target) as channel,
         stub_of(server.target) as stub,
     ):
-        health = health_pb2_grpc.HealthStub(channel)
+        health, inference = health_pb2_grpc.HealthStub(channel), oip_grpc.GRPCInferenceServiceStub(channel)
         watches = [
             health.Watch(health_pb2.HealthCheckRequest(service=name), timeout=60)
-            for name in ("", "bertapi.v1.BertService")
+            for name in ("", "bertapi.v1.BertService", "inference.GRPCInferenceService")
         ]
-        assert [next(watch).status for watch in watches] == [SERVING, SERVING]
+        assert [next(watch).status for watch in watches] == [SERVING] * 3
         stall.touch()
         call = stub.Embed.future(REQUEST, timeout=60)
-        assert [next(watch).status for watch in watches] == [NOT_SERVING, NOT_SERVING]
+        assert [next(watch).status for watch in watches] == [NOT_SERVING] * 3
         assert outcome(call) == "UNAVAILABLE"
+        assert not inference.ServerReady(oip.ServerReadyRequest(), timeout=60).ready
+        assert not inference.ModelReady(oip.ModelReadyRequest(name="pretraining"), timeout=60).ready
+        assert outcome(inference.ModelInfer.future(infer_request(["the cat"]), timeout=60)) == "UNAVAILABLE"
         assert (server.page("/readyz")[0], server.page("/livez")[0]) == (503, 200)
         assert outcome(stub.Embed.future(REQUEST, timeout=60)) == "UNAVAILABLE"
         stall.unlink()
-        assert [next(watch).status for watch in watches] == [SERVING, SERVING]
+        assert [next(watch).status for watch in watches] == [SERVING] * 3
         assert server.page("/readyz")[0] == 200
+        assert inference.ServerReady(oip.ServerReadyRequest(), timeout=60).ready
         assert stub.Embed(REQUEST, timeout=60).embeddings
         assert server.stop() == 0
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import fuzzing
 import grpc
 import pytest
+from bertapi.oip import inference_pb2
 from bertapi.v1 import bert_service_pb2 as pb
-from fuzzing import CONNECTIONS, METHODS, MIB, PREFACE, Vitals, call_headers, examine, frame, message_bytes, send
+from fuzzing import CONNECTIONS, MIB, PREFACE, Vitals, call_headers, examine, frame, message_bytes, send
 from google.protobuf import message_factory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,17 +24,21 @@ from servers import CLASSIFIER, PRETRAINING, RunningServer, running_server
 QUICK, LONG = 60, 3000
 ANY_TIME = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
+# Path → request of every method of both services.
 REQUESTS = {
-    method.name: message_factory.GetMessageClass(method.input_type)
-    for method in pb.DESCRIPTOR.services_by_name["BertService"].methods
+    f"/{service.full_name}/{method.name}": message_factory.GetMessageClass(method.input_type)
+    for file in (pb.DESCRIPTOR, inference_pb2.DESCRIPTOR)
+    for service in file.services_by_name.values()
+    for method in service.methods
 }
+PATHS = list(REQUESTS)
 # What a caller may be told about a request that is his own fault, or that came at a bad time.
 HONEST = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
 
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[RunningServer]:
-    with running_server(PRETRAINING, CLASSIFIER, "--log-level", "debug") as running:
+    with running_server(PRETRAINING, CLASSIFIER, "--open-inference", "--log-level", "debug") as running:
         yield running
 
 
@@ -63,11 +68,11 @@ def send_messages(server: RunningServer, examples: int) -> None:
     with grpc.insecure_channel(server.target, options=[("grpc.max_receive_message_length", -1)]) as channel:
 
         @settings(ANY_TIME, max_examples=examples)
-        @given(st.data(), st.sampled_from(METHODS))
-        def run(data: st.DataObject, method: str) -> None:
-            content = data.draw(message_bytes(REQUESTS[method]))
-            call = channel.unary_unary(f"/bertapi.v1.BertService/{method}").future(content, timeout=30)
-            assert call.code().name in HONEST, (method, content, call.details())
+        @given(st.data(), st.sampled_from(PATHS))
+        def run(data: st.DataObject, path: str) -> None:
+            content = data.draw(message_bytes(REQUESTS[path]))
+            call = channel.unary_unary(path).future(content, timeout=30)
+            assert call.code().name in HONEST, (path, content, call.details())
 
         run()
 

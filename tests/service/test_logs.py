@@ -13,9 +13,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from bertapi.oip import inference_pb2 as oip
+from bertapi.oip import inference_pb2_grpc as oip_grpc
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.logs import JsonFormatter, LineWriter
+from open_inference import infer_request, tensor
 from servers import CLASSIFIER, PRETRAINING, READY, RunningServer, command, running_server
 
 SECRET = "Xylophonquartett"  # stands in no bundle's vocabulary
@@ -24,7 +27,7 @@ EXPECTED_STAGES = {"tokenize_seconds", "queue_seconds", "infer_seconds", "finish
 
 @pytest.fixture(scope="module")
 def talkative() -> Iterator[RunningServer]:
-    with running_server(PRETRAINING, CLASSIFIER, "--log-level", "debug") as running:
+    with running_server(PRETRAINING, CLASSIFIER, "--open-inference", "--log-level", "debug") as running:
         yield running
 
 
@@ -58,6 +61,21 @@ def test_id_of_the_caller_is_kept(talkative: RunningServer) -> None:
     assert line.keys() >= EXPECTED_STAGES
     assert sum(line[stage] for stage in EXPECTED_STAGES) <= line["seconds"]
     assert line["peer"].startswith("ipv4:127.0.0.1:")
+
+
+def test_tensors_leave_the_same_line(talkative: RunningServer) -> None:
+    """A call of the Open Inference Protocol says its model and stages too; one that asks no model says none."""
+    with grpc.insecure_channel(talkative.target) as channel:
+        stub = oip_grpc.GRPCInferenceServiceStub(channel)
+        stub.ModelInfer(infer_request(["the cat"]), timeout=30, metadata=[("x-request-id", "tensors")])
+        stub.ServerReady(oip.ServerReadyRequest(), timeout=30, metadata=[("x-request-id", "probe")])
+    (line,) = lines_of(talkative, lambda line: line.get("request_id") == "tensors")
+    assert line["method"] == "/inference.GRPCInferenceService/ModelInfer"
+    assert (line["code"], line["model"]) == ("OK", "pretraining")
+    assert line.keys() >= EXPECTED_STAGES
+    (probe,) = lines_of(talkative, lambda line: line.get("request_id") == "probe")
+    assert probe["code"] == "OK"
+    assert not probe.keys() & {"model", *EXPECTED_STAGES}
 
 
 @pytest.mark.parametrize("given", [None, "", "two words", 'quote"', "x" * 65, "a/b"])
@@ -107,15 +125,31 @@ def requests_with(text: str) -> list[tuple[str, object]]:
     ]
 
 
+def tensors_with(text: str) -> list[oip.ModelInferRequest]:
+    """The same for the Open Inference Protocol."""
+    return [
+        infer_request([text], [f"{text} [MASK]"]),
+        infer_request([f"{text} " * 2000]),
+        infer_request([text, ""]),
+        infer_request([text], model=text),
+        infer_request([text], outputs=[text]),
+        infer_request([text], pooling=text),
+        infer_request([text], **{text: text}),
+        oip.ModelInferRequest(inputs=[tensor(text, 1)]),
+    ]
+
+
 def test_no_text_of_callers_reaches_the_log() -> None:
     """At any level, whether the call is answered, refused or garbled."""
-    with running_server(PRETRAINING, CLASSIFIER, "--log-level", "debug") as server:
+    with running_server(PRETRAINING, CLASSIFIER, "--open-inference", "--log-level", "debug") as server:
         with grpc.insecure_channel(server.target) as channel:
             stub = pb_grpc.BertServiceStub(channel)
             codes = set()
             for method, request in requests_with(SECRET):
                 call = getattr(stub, method).future(request, timeout=30, metadata=[("x-request-id", f"{SECRET} id")])
                 codes.add(call.code().name)
+            for request in tensors_with(SECRET):
+                oip_grpc.GRPCInferenceServiceStub(channel).ModelInfer.future(request, timeout=30).exception()
             garbled = channel.unary_unary("/bertapi.v1.BertService/Embed").future(b"\xff" + SECRET.encode(), timeout=30)
             codes.add(garbled.code().name)
             unknown = channel.unary_unary(f"/{SECRET}/{SECRET}").future(SECRET.encode(), timeout=30)
@@ -123,7 +157,7 @@ def test_no_text_of_callers_reaches_the_log() -> None:
         assert server.stop() == 0
         assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "UNIMPLEMENTED"} <= codes
         log = "".join(server.log)
-        assert log.count('"message": "call"') >= len(requests_with(SECRET))
+        assert log.count('"message": "call"') >= len(requests_with(SECRET)) + len(tensors_with(SECRET))
         assert SECRET.lower() not in log.lower()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from bertapi.oip import inference_pb2
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.metrics import Metrics
@@ -29,7 +30,7 @@ TOKENS = f"# while they are rotated, both\n{OLD}\n\n{NEW}\n"
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     path = tmp_path_factory.mktemp("tokens") / "tokens"
     path.write_text(TOKENS)
-    with running_server(PLAIN, "--tokens", path) as running:
+    with running_server(PLAIN, "--tokens", path, "--open-inference") as running:
         yield running
 
 
@@ -93,10 +94,11 @@ def test_anything_else_is_unauthenticated(guarded: RunningServer, header: tuple[
 
 
 def test_every_method_wants_a_token_but_those_of_health(guarded: RunningServer) -> None:
-    """Reflection too; a method that does not exist is none."""
+    """Those of the Open Inference Protocol and reflection too; a method that does not exist is none."""
+    services = [*pb.DESCRIPTOR.services_by_name.values(), *inference_pb2.DESCRIPTOR.services_by_name.values()]
     with grpc.insecure_channel(guarded.target) as channel:
-        for method in pb.DESCRIPTOR.services_by_name["BertService"].methods:
-            call = channel.unary_unary(f"/bertapi.v1.BertService/{method.name}")
+        for method in (method for service in services for method in service.methods):
+            call = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
             with pytest.raises(grpc.RpcError) as caught:
                 call(b"", timeout=30)
             assert caught.value.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNIMPLEMENTED)

@@ -6,12 +6,14 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from functools import lru_cache
 from random import getrandbits
 from typing import Any, cast
 
 import grpc
 
+from bertserve.calls import ANSWERED
 from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, end_code
 from bertserve.logs import LOGGER, REQUEST_ID, log_detail
 
@@ -19,8 +21,6 @@ REQUEST_ID_KEY = "x-request-id"
 
 # UUIDs, ULIDs, trace ids and the like. What is none of these is replaced: it would be the caller's text in our log.
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
-
-STAGES = ("tokenize", "queue", "infer", "finish")
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):
@@ -57,7 +57,7 @@ def _observe_unary(method: str, handler: Handler) -> Handler:
         except BaseException as error:
             call.log_failed(error)
             raise
-        call.log_answered(response)
+        call.log_answered()
         return response
 
     return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
@@ -74,7 +74,7 @@ def _observe_stream(method: str, handler: Handler) -> Handler:
         except BaseException as error:
             call.log_failed(error)
             raise
-        call.log_answered(None)
+        call.log_answered()
 
     return grpc.stream_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
@@ -88,13 +88,15 @@ class _Call:
         self._started = time.monotonic()
         context.set_trailing_metadata(((REQUEST_ID_KEY, REQUEST_ID.get()),))
 
-    def log_answered(self, response: Any) -> None:
-        """response: its ResponseInfo, where it has one, says which model answered and where the time went."""
+    def log_answered(self) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
             return
-        info = getattr(response, "info", None)
-        stages = {f"{stage}_seconds": _seconds(getattr(info.timings, stage)) for stage in STAGES} if info else {}
-        self._log("OK", **({"model": info.model} if info else {}), **stages)
+        answered = ANSWERED.get()
+        if answered is None:
+            self._log("OK")
+        else:
+            stages = {name: round(seconds, 6) for name, seconds in asdict(answered.timings).items()}
+            self._log("OK", model=answered.model, **stages)
 
     def log_failed(self, error: BaseException) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
@@ -104,7 +106,3 @@ class _Call:
     def _log(self, code: str, **fields: object) -> None:
         seconds = round(time.monotonic() - self._started, 6)
         log_detail("call", method=self._method, code=code, peer=self._context.peer(), seconds=seconds, **fields)
-
-
-def _seconds(duration: Any) -> float:
-    return round(float(duration.ToNanoseconds()) / 1e9, 6)

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import grpc
 
+from bertserve.calls import ANSWERED
 from bertserve.interceptors import Context, Continuation, Handler, end_code
 
 try:
@@ -61,7 +62,7 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
             with self._span(path, carrier, context) as span:
                 began = time.time_ns()
                 response = await respond(request, context)
-                self._add_stages(span, response, began)
+                self._add_stages(span, began)
                 return response
 
         return grpc.unary_unary_rpc_method_handler(traced, handler.request_deserializer, handler.response_serializer)
@@ -87,16 +88,16 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
                 span.set_status(StatusCode.ERROR)
             span.end()
 
-    def _add_stages(self, span: Span, response: Any, began: int) -> None:
+    def _add_stages(self, span: Span, began: int) -> None:
         """From the answer's own timings: the first stages follow each other from the start, the last one ends now."""
-        info = getattr(response, "info", None)
-        if info is None or not span.is_recording():
+        answered = ANSWERED.get()
+        if answered is None or not span.is_recording():
             return
-        span.set_attribute("bertserve.model", info.model)
+        span.set_attribute("bertserve.model", answered.model)
         parent = set_span_in_context(span)
         ended = time.time_ns()
         for stage in STAGES:
-            nanoseconds = getattr(info.timings, stage).ToNanoseconds()
+            nanoseconds = int(getattr(answered.timings, f"{stage}_seconds") * 1e9)
             start = began if stage != "finish" else ended - nanoseconds
             self._tracer.start_span(stage, context=parent, start_time=start).end(start + nanoseconds)
             began = start + nanoseconds

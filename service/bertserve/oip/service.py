@@ -9,7 +9,7 @@ from functools import partial
 from bertapi.oip import inference_pb2 as pb
 from bertapi.oip import inference_pb2_grpc as pb_grpc
 
-from bertserve.calls import Context, FieldNames, deadline_of
+from bertserve.calls import ANSWERED, Answered, Context, FieldNames, deadline_of
 from bertserve.errors import UnknownModel
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
@@ -86,6 +86,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         with FieldNames(field_name, model.name, self._metrics):
             inference = read_inference(request, model, self._analyzer.limits)
             answer = await self._analyzer.analyze(model, inference.ask, _earlier(deadline, inference.timeout_seconds))
+        ANSWERED.set(Answered(model=model.name, timings=answer.timings))
         return inference, answer
 
     def _find(self, name: str, version: str) -> ServedModel:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
-from bertserve.calls import Context, FieldNames, deadline_of
+from bertserve.calls import ANSWERED, Answered, Context, FieldNames, deadline_of
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.servicer import requests, responses
@@ -69,6 +69,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
         with self._naming_fields(request, model):
             ask = requests.read_tokenize(request, self._analyzer.limits)
             answer = await self._analyzer.tokenize(model, ask, deadline_of(context))
+        ANSWERED.set(Answered(model=model.name, timings=answer.timings))
         return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002
@@ -91,6 +92,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
         with self._naming_fields(request, model):
             ask = read(request, self._analyzer.limits)
             answer = await self._analyzer.analyze(model, ask, deadline_of(context))
+        ANSWERED.set(Answered(model=model.name, timings=answer.timings))
         return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
 
     async def _accept(self, request: pb.StreamAnalyzeRequest, deadline: float | None) -> Accepted:
