@@ -166,12 +166,16 @@ def test_production_names_who_may_call() -> None:
 
 
 def test_kserve_runs_the_pods_of_the_base(pod: Resource) -> None:
-    """The same pod but for the container's name and the account, so that neither can fall behind the other."""
+    """The same pod but for the container's name, the account, and KServe's protocol: neither can fall behind."""
     (found,) = predictor_pods("overlays/kserve")
     (container,) = found["spec"]["containers"]
     assert container["name"] == "kserve-container"
-    expected = {name: value for name, value in pod.items() if name != "serviceAccountName"}
-    assert {**found["spec"], "containers": [{**container, "name": "bertserve"}]} == expected
+    (own,) = pod["containers"]
+    protocol = {"name": "BERTSERVE_OPEN_INFERENCE", "value": "true"}
+    base = {name: value for name, value in pod.items() if name != "serviceAccountName"}
+    named = {**container, "name": "bertserve", "env": sorted(container["env"], key=str)}
+    expected = {**own, "env": sorted([*own["env"], protocol], key=str)}
+    assert {**found["spec"], "containers": [named]} == {**base, "containers": [expected]}
 
 
 def kinds(resources: list[Resource]) -> set[str]:
