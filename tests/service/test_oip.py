@@ -308,6 +308,7 @@ BAD = {
     "shared memory": (changed(outputs=[asked("embedding", shared_memory_region="x")]), "outputs[0].parameters"),
     "unknown parameter": (infer_request(["a"], topk=3), "parameters"),
     "unknown pooling": (infer_request(["a"], pooling="median"), "parameters[pooling]"),
+    "unknown pooling of nothing": (infer_request([FIRST], outputs=["mask_tokens"], pooling="x"), "parameters[pooling]"),
     "vectors of tokens": (infer_request(["a"], pooling="none"), "parameters[pooling]"),
     "pooling by number": (infer_request(["a"], pooling=1), "parameters[pooling]"),
     "layer beyond": (infer_request(["a"], layers="1,9"), "parameters[layers]"),

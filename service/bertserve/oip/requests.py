@@ -60,15 +60,17 @@ def read_inference(request: pb.ModelInferRequest, model: ServedModel, limits: Li
     texts = _read_texts(request, limits)
     outputs = _read_outputs(request.outputs, model)
     parameters = Parameters(request.parameters)
-    embeds, classifies = EMBEDDING in outputs, bool({LABEL_LOGITS, LABEL_PROBABILITIES} & set(outputs))
-    fills = bool({MASK_TOKENS, MASK_LOG_PROBABILITIES} & set(outputs))
-    has_pairs, stands_alone = texts[0].text_pair is not None, not (embeds or classifies or fills)
-    scores = NEXT_SENTENCE_PROBABILITY in outputs and (has_pairs or stands_alone)
+    embeds = EMBEDDING in outputs
+    classifies = LABEL_LOGITS in outputs or LABEL_PROBABILITIES in outputs
+    fills = MASK_TOKENS in outputs or MASK_LOG_PROBABILITIES in outputs
+    can_score = texts[0].text_pair is not None or not (embeds or classifies or fills)
+    scores = NEXT_SENTENCE_PROBABILITY in outputs and can_score
+    embed = parameters.embed(model.facts.default_pooling)
     fill_mask = FillMaskAsk(top_k=parameters.top_k(), optional=embeds or classifies or scores, aligned=True)
     return Inference(
         ask=Ask(
             inputs=texts,
-            embed=parameters.embed(model.facts.default_pooling) if embeds else None,
+            embed=embed if embeds else None,
             fill_mask=fill_mask if fills else None,
             next_sentence=scores,
             classify=classifies,
