@@ -35,6 +35,7 @@ def model() -> ServedModel:
     return ServedModel(name="pretraining", bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1))
 
 
+@PATIENT
 @given(elements)
 def test_strings_come_back_as_they_were(given: list[bytes]) -> None:
     """Empty ones, and none at all, included."""
@@ -46,6 +47,7 @@ def test_a_string_is_its_length_and_itself() -> None:
     assert write_strings([b"cat", b""]) == b"\x03\0\0\0cat\0\0\0\0"
 
 
+@PATIENT
 @given(elements, st.data())
 def test_bytes_that_end_early_are_malformed(given: list[bytes], data: st.DataObject) -> None:
     """Wherever they are cut, within a length or within an element."""
@@ -55,6 +57,7 @@ def test_bytes_that_end_early_are_malformed(given: list[bytes], data: st.DataObj
         read_strings(raw[:cut], len(given) + 1)
 
 
+@PATIENT
 @given(elements, st.binary(min_size=1, max_size=9))
 def test_bytes_that_follow_the_last_element_are_malformed(given: list[bytes], more: bytes) -> None:
     """Whether they would make an element or not."""
@@ -68,6 +71,7 @@ def test_a_length_beyond_the_end_costs_nothing() -> None:
         read_strings(b"\xff\xff\xff\xffcat", 1)
 
 
+@PATIENT
 @given(st.lists(st.floats(width=32, allow_nan=False), max_size=8))
 def test_floats_come_back_as_they_were(given: list[float]) -> None:
     """Bit for bit, whatever the order of the array's bytes."""
