@@ -7,8 +7,7 @@ from importlib.metadata import version
 from bertapi.oip import inference_pb2 as pb
 
 from bertserve.models import ServedModel
-from bertserve.oip.responses import VERSION
-from bertserve.oip.signature import INPUTS, TEXT, Datatype, Tensor, outputs_of
+from bertserve.oip.signature import INPUTS, TEXT, VERSION, Datatype, Tensor, outputs_of
 from bertserve.tasks.prepare import Limits
 
 PLATFORM = "bertserve"

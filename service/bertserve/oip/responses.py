@@ -16,12 +16,10 @@ from bertserve.engine.items import Float32s
 from bertserve.models import ServedModel
 from bertserve.oip import signature
 from bertserve.oip.requests import Inference
-from bertserve.oip.signature import Datatype
+from bertserve.oip.signature import VERSION, Datatype
 from bertserve.oip.tensors import write_floats, write_strings
 from bertserve.tasks.analysis import Answer
 from bertserve.tasks.answers import Analysis, FilledMask, LabelScore
-
-VERSION = "1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

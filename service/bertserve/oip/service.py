@@ -15,7 +15,8 @@ from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.oip import descriptions
 from bertserve.oip.requests import Inference, field_name, read_inference
-from bertserve.oip.responses import VERSION, write_inference
+from bertserve.oip.responses import write_inference
+from bertserve.oip.signature import VERSION
 from bertserve.oip.statistics import Statistics
 from bertserve.tasks.analysis import Analyzer, Answer
 

@@ -24,6 +24,9 @@ class Tensor:
     dims: tuple[int, ...]
 
 
+# Of every model: another bundle is another model, or another server.
+VERSION = "1"
+
 TEXT = "text"
 TEXT_PAIR = "text_pair"
 

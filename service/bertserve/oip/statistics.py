@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bertapi.oip import inference_pb2 as pb
 
-from bertserve.oip.responses import VERSION
+from bertserve.oip.signature import VERSION
 from bertserve.tasks.answers import Timings
 
 
