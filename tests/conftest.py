@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from scripted_server import ScriptedServer, running_scripted_server
 from servers import CLASSIFIER, PLAIN, PRETRAINING, TAGGER, RunningServer, running_server
 
 # A shell starts background jobs with SIGINT ignored, and what they start inherits that: no test could interrupt it.
@@ -38,3 +39,10 @@ def stub(server: RunningServer) -> Iterator[pb_grpc.BertServiceStub]:
     """The generated stub, without the client's comforts."""
     with grpc.insecure_channel(server.target, options=[("grpc.max_receive_message_length", -1)]) as channel:
         yield pb_grpc.BertServiceStub(channel)
+
+
+@pytest.fixture
+def scripted_server() -> Iterator[ScriptedServer]:
+    """A server that answers by script, where a test needs failures that a sound server does not produce."""
+    with running_scripted_server() as scripted:
+        yield scripted

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import grpc
-import pytest
 from bertapi.transport import SERVICE
 from bertapi.v1 import bert_service_pb2_grpc
 from google.protobuf import any_pb2
@@ -59,8 +59,8 @@ class ScriptedServer(bert_service_pb2_grpc.BertServiceServicer):
         return status_pb2.Status(code=code.value[0], message=message, details=packed)
 
 
-@pytest.fixture
-def scripted_server() -> Iterator[ScriptedServer]:
+@contextlib.contextmanager
+def running_scripted_server() -> Iterator[ScriptedServer]:
     scripted = ScriptedServer()
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.max_receive_message_length", -1)])
     bert_service_pb2_grpc.add_BertServiceServicer_to_server(scripted, server)
@@ -71,5 +71,7 @@ def scripted_server() -> Iterator[ScriptedServer]:
     scripted.secure_target = f"127.0.0.1:{secure_port}"
     scripted.set_serving(True)
     server.start()
-    yield scripted
-    server.stop(grace=None).wait()
+    try:
+        yield scripted
+    finally:
+        server.stop(grace=None).wait()
