@@ -79,7 +79,8 @@ image: ## Build the container image (BUILD="podman build --format docker")
 	$(BUILD) -t bertserve:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-serve .venv-server .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-serve .venv-server .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist \
+	  examples/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is made anew when what it is made from changes; its stamp is written last, so a broken one is never used.

@@ -1,0 +1,48 @@
+"""bertserve from Python: health, vectors, masked words, next sentences, and what a refusal says.
+
+python examples/clients/client.py [HOST:PORT [SECONDS]]
+"""
+
+import sys
+
+import numpy as np
+from bertapi.client import BertClient, BertError
+
+
+def main(target: str = "127.0.0.1:50051", seconds: str = "30") -> None:
+    with BertClient(target, timeout_seconds=float(seconds)) as client:
+        client.wait_ready(float(seconds))
+        print("health: SERVING")
+
+        first, second = client.embed(["A cat sat here.", "A dog lay there."])
+        print(f"embed: 2 vectors of {first.vectors.size}, cosine {cosine(first.vectors, second.vectors):.4f}")
+
+        (text,) = client.fill_mask("The [MASK] sat on the mat", top_k=3)
+        print("fill mask:", ", ".join(f"{word.text} {word.probability:.0%}" for word in text.masks[0].predictions))
+
+        candidates = ["It empties into the sea.", "The band released their second album."]
+        scores = client.score_next_sentence("The river flows through the city.", candidates)
+        print("next sentence:", ", ".join(f"{score.probability:.0%}" for score in scores))
+
+        try:
+            client.fill_mask("No word is hidden here")
+        except BertError as error:
+            print("refused:", describe(error))
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def describe(error: BertError) -> str:
+    """The status, the fields at fault (google.rpc.BadRequest) and when to try again (google.rpc.RetryInfo)."""
+    faults = "; ".join(f"{violation.field}: {violation.description}" for violation in error.violations)
+    again = "" if error.retry_after_seconds is None else f"; try again in {error.retry_after_seconds:.1f} s"
+    return f"{error.code.name}: {faults or error.message}{again}"
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except BertError as error:
+        sys.exit(f"failed: {describe(error)}")

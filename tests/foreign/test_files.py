@@ -1,0 +1,58 @@
+"""The files beside the clients that say what theirs is built on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.rpc import error_details_pb2, status_pb2
+
+from .conftest import EXAMPLES
+
+THEIRS = {
+    "Status": status_pb2.Status,
+    "BadRequest": error_details_pb2.BadRequest,
+    "BadRequest.FieldViolation": error_details_pb2.BadRequest.FieldViolation,
+    "RetryInfo": error_details_pb2.RetryInfo,
+}
+
+
+def test_error_details_are_a_part_of_googles(tmp_path: Path) -> None:
+    """Every field of error_details.proto has the number and type that it has in google.rpc."""
+    compiled = tmp_path / "error_details.binpb"
+    command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{EXAMPLES}", "--include_imports"]
+    subprocess.run([*command, f"--descriptor_set_out={compiled}", "error_details.proto"], check=True)
+    pool = DescriptorPool()
+    for file in FileDescriptorSet.FromString(compiled.read_bytes()).file:
+        pool.Add(file)
+    for name, theirs in THEIRS.items():
+        ours = pool.FindMessageTypeByName(f"google.rpc.{name}")
+        assert fields_of(ours).items() <= fields_of(theirs.DESCRIPTOR).items()
+        assert fields_of(ours)
+
+
+def test_npm_packages_are_pinned() -> None:
+    """To the version, in package.json itself: a lock file would name the registry that wrote it."""
+    versions = json.loads((EXAMPLES / "package.json").read_text())["dependencies"].values()
+    assert versions
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in versions)
+    assert not list(EXAMPLES.glob("*lock*"))
+
+
+def fields_of(message: Descriptor) -> dict[str, tuple[int, int, bool, str]]:
+    """Name → number, type, repeated or not, and the message that it holds."""
+    return {
+        field.name: (
+            field.number,
+            field.type,
+            field.is_repeated,
+            field.message_type.full_name if field.message_type else "",
+        )
+        for field in message.fields
+    }

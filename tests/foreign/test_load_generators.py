@@ -1,0 +1,124 @@
+"""h2load and Locust against real servers, as examples/clients shows them; what they did is counted by the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from servers import RunningServer
+
+from .conftest import EXAMPLES, ROOT, built, run_client, tool
+
+pytestmark = pytest.mark.system
+
+Locust = Callable[..., subprocess.CompletedProcess[str]]
+
+REQUESTS = {
+    "Embed": '{"inputs": [{"text": "A cat sat here."}]}',
+    "FillMask": '{"inputs": [{"text": "The [MASK] sat on the mat"}]}',
+    "ScoreNextSentence": '{"first": "It rained.", "candidates": ["We got wet."]}',
+}
+NO_MASK = '{"inputs": [{"text": "No word is hidden here"}]}'
+
+
+@pytest.mark.parametrize(("method", "request_json"), REQUESTS.items(), ids=REQUESTS)
+def test_h2load_loads_a_method(method: str, request_json: str, demo_server: RunningServer) -> None:
+    """Every request of a framed body is answered, over connections that each hold several."""
+    before = handled(demo_server, method, "OK")
+    assert "200 2xx" in h2load(demo_server, method, request_json)
+    assert handled(demo_server, method, "OK") - before == 200
+
+
+def test_h2load_sees_an_error_as_http_success(demo_server: RunningServer) -> None:
+    """The status of gRPC stands in the trailers, which only the server's metrics count."""
+    before = handled(demo_server, "FillMask", "InvalidArgument")
+    assert "200 2xx" in h2load(demo_server, "FillMask", NO_MASK)
+    assert handled(demo_server, "FillMask", "InvalidArgument") - before == 200
+
+
+def test_h2load_may_state_a_deadline(stalled_server: RunningServer) -> None:
+    """By gRPC's own header: no call is left waiting. The server counts a caller's deadline as it does his leaving."""
+    assert "200 2xx" in h2load(stalled_server, "Embed", REQUESTS["Embed"], "-H", "grpc-timeout: 100m")
+    assert handled(stalled_server, "Embed", "OK") == 0
+    assert handled(stalled_server, "Embed", "Canceled") + handled(stalled_server, "Embed", "DeadlineExceeded") == 200
+
+
+def test_locust_counts_each_method(demo_server: RunningServer, locust: Locust) -> None:
+    """Users wait for health, then ask; nothing fails."""
+    before = {method: handled(demo_server, method, "OK") for method in REQUESTS}
+    run = locust(demo_server, until=lambda: all(handled(demo_server, m, "OK") > before[m] for m in REQUESTS))
+    assert run.returncode == 0, run.stderr
+    counted = {entry["name"]: entry for entry in json.loads(run.stdout)}
+    assert set(counted) == set(REQUESTS)
+    assert all(entry["num_requests"] > 0 and entry["num_failures"] == 0 for entry in counted.values())
+
+
+def test_locust_names_each_failure(full_server: RunningServer, locust: Locust) -> None:
+    """An overloaded server makes a failed run, whose table says why."""
+    before = handled(full_server, "Embed", "ResourceExhausted")
+    run = locust(full_server, until=lambda: handled(full_server, "Embed", "ResourceExhausted") > before)
+    assert run.returncode == 1
+    assert "OverloadedError('RESOURCE_EXHAUSTED: " in run.stderr
+
+
+def test_locust_has_deadlines(stalled_server: RunningServer, locust: Locust) -> None:
+    """A call that takes too long is a failure, and its user goes on."""
+    before = handled(stalled_server, "Embed", "Canceled")
+    run = locust(stalled_server, until=lambda: handled(stalled_server, "Embed", "Canceled") > before + 4, seconds=0.2)
+    assert run.returncode == 1
+    assert "DeadlineError('DEADLINE_EXCEEDED: " in run.stderr
+
+
+@pytest.fixture
+def locust(locust_folder: Path) -> Locust:
+    """Runs Locust with four users until the server has seen what it should: JSON on stdout, tables on stderr."""
+
+    def run(server: RunningServer, until: Callable[[], bool], seconds: float = 30) -> subprocess.CompletedProcess[str]:
+        options = ["--headless", "--users", "4", "--spawn-rate", "4", "--only-summary", "--json"]
+        command = [sys.executable, "-m", "locust", "-f", EXAMPLES / "locustfile.py", "--host", server.target, *options]
+        environment = {**os.environ, "PYTHONPATH": str(locust_folder), "TIMEOUT_SECONDS": str(seconds)}
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        try:
+            while not until() and process.poll() is None:
+                time.sleep(0.05)
+            process.terminate()
+            output, log = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(command, process.returncode, output, log)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def locust_folder(pytestconfig: pytest.Config) -> Path:
+    """Locust and what it needs, in a folder of its own, kept for the next run."""
+    requirements = Path(__file__).parent / "locust.txt"
+    folder = pytestconfig.cache.mkdir("locust")  # type: ignore[union-attr]
+    stamp = folder / requirements.name
+    if not stamp.exists() or stamp.read_text() != requirements.read_text():
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        built([*command, "--upgrade", "--target", folder, "-c", ROOT / "constraints.txt", "-r", requirements])
+        stamp.write_text(requirements.read_text())
+    return Path(folder)
+
+
+def h2load(server: RunningServer, method: str, request_json: str, *options: str) -> str:
+    """What h2load prints of 200 requests."""
+    tool("h2load", "apt-get install nghttp2-client")
+    load = ["-n", "200", "-c", "2", "-m", "4", *options]
+    completed = run_client([EXAMPLES / "load.sh", method, request_json, server.target, *load])
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
+
+
+def handled(server: RunningServer, method: str, code: str) -> float:
+    """How many calls the server has answered with that status."""
+    labels = f'grpc_code="{code}",grpc_method="{method}",grpc_service="bertapi.v1.BertService",grpc_type="unary"'
+    return server.sample(f"grpc_server_handled_total{{{labels}}}")
