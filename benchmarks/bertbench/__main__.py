@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from bertbench.command import app
 from bertbench.errors import BenchError
 
 FAILED = 1
@@ -15,7 +14,12 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Run the command; exits with 0, 1 after a failure, 2 for wrong arguments, 130 when interrupted."""
     try:
+        # What it imports is an extra, which may be missing.
+        from bertbench.command import app
+
         app()
+    except ModuleNotFoundError as error:
+        sys.exit(f"bertbench: {error.name} is missing: pip install 'bertserve[bench]'")
     except BenchError as error:
         print(f"bertbench: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 (the command's output)
         sys.exit(FAILED)

@@ -11,10 +11,13 @@ from bertexport.interruption import exit_when_interrupted
 def main() -> NoReturn:
     """Run the command; exits with 0, 1 after a refusal, 2 for wrong arguments, 130 when interrupted."""
     exit_when_interrupted()
-    # Takes a few tenths of a second, in which Ctrl-C is as likely as in any other.
-    from bertexport.command import app
+    try:
+        # Takes a few tenths of a second, in which Ctrl-C is as likely as in any other.
+        from bertexport.command import app
 
-    app()
+        app()
+    except ModuleNotFoundError as error:
+        sys.exit(f"bertexport: {error.name} is missing: pip install 'bertserve[export]'")
     sys.exit(0)
 
 

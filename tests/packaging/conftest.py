@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -32,3 +33,17 @@ def tracked_texts() -> dict[str, str]:
         if b"\0" not in content[:8192]:
             texts[name] = content.decode("utf-8")
     return texts
+
+
+@pytest.fixture(scope="session")
+def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built by the project's own build backend without a network."""
+    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+def build(kind: str, source: Path, folder: Path) -> Path:
+    """Builds a `wheel` or an `sdist` of a source tree into a folder; returns its file."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", folder]
+    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
+    (file,) = folder.glob("bertserve-*")
+    return file

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -29,13 +27,8 @@ CARRIED = [
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel, built by the project's own build backend without a network."""
-    directory = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", directory]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120)
-    (path,) = directory.glob("bertserve-*.whl")
-    return zipfile.ZipFile(path)
+def wheel(wheel_file: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_file)
 
 
 def test_only_the_components_packages_are_installed(wheel: zipfile.ZipFile, pyproject: dict) -> None:
@@ -61,3 +54,12 @@ def test_the_commands_are_installed(wheel: zipfile.ZipFile, pyproject: dict) -> 
     for target in pyproject["project"]["scripts"].values():
         module, _, _ = target.partition(":")
         assert module.replace(".", "/") + ".py" in wheel.namelist()
+
+
+def test_the_licenses_travel_along(wheel: zipfile.ZipFile, pyproject: dict) -> None:
+    """The programs' and the demo model's, as files and in the metadata."""
+    (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
+    metadata = wheel.read(f"{folder}/METADATA").decode()
+    assert "\nLicense-Expression: MIT AND CC-BY-SA-3.0\n" in metadata
+    for name in pyproject["project"]["license-files"]:
+        assert wheel.read(f"{folder}/licenses/{name}") == (ROOT / name).read_bytes()
