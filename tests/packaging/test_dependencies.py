@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ROOT = Path(__file__).parents[2]
 
 EXPORT_ONLY = {"torch", "transformers", "safetensors", "onnx"}
+
+# What torch brings along on Linux, unless an index of CPU wheels is named: see TORCH_FLAGS in the Makefile.
+CUDA = ("nvidia-", "cuda-", "triton")
 
 # Tools whose name says what they do here: linters, types, test runner.
 SELF_EXPLAINING = {"mypy", "pytest", "pytest-asyncio", "pytest-timeout", "ruff"}
@@ -51,11 +56,50 @@ def test_pins_are_plain() -> None:
 
 def test_everything_required_is_pinned_to_a_version_that_fits(pyproject: dict[str, Any], pins: dict[str, str]) -> None:
     """Each requirement, the build's and the extras' included, has a pin inside its range."""
+    for requirement in requirements_of(pyproject):
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement.name
+
+
+def test_what_requirements_bring_along_is_pinned_too(pyproject: dict[str, Any], pins: dict[str, str]) -> None:
+    """Of all that is needed at any remove and installed here, the version is the pinned one."""
+    installed = {name: Version(metadata.version(name)).public for name in needed_by(requirements_of(pyproject))}
+    assert len(installed) > len(pyproject["project"]["dependencies"])
+    assert {name: version for name, version in installed.items() if pins.get(name) != version} == {}
+
+
+def requirements_of(pyproject: dict[str, Any]) -> list[Requirement]:
+    """The build's, the server's and every extra's."""
     project = pyproject["project"]
     optional = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
-    needed = [*project["dependencies"], *pyproject["build-system"]["requires"], *optional]
-    for requirement in map(Requirement, needed):
-        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement.name
+    return [Requirement(line) for line in [*project["dependencies"], *pyproject["build-system"]["requires"], *optional]]
+
+
+def needed_by(requirements: list[Requirement]) -> set[str]:
+    """Canonical names of what they need and this environment has, at any remove."""
+    found: dict[tuple[str, frozenset[str]], None] = {}
+    waiting = list(requirements)
+    while waiting:
+        requirement = waiting.pop()
+        key = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if key in found or requirement.name.startswith(CUDA) or not is_installed(requirement.name):
+            continue
+        found[key] = None
+        inner = map(Requirement, metadata.requires(requirement.name) or [])
+        waiting += [each for each in inner if applies(each, requirement.extras)]
+    return {name for name, _ in found}
+
+
+def applies(requirement: Requirement, extras: set[str]) -> bool:
+    """Whether a package needs it here, given which of its extras are asked for."""
+    return requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in {"", *extras})
+
+
+def is_installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def names_of(requirements: list[str]) -> set[str]:
