@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help run test test-quick test-server test-system image-test check lint types proto proto-check sizes demo-model image clean
+.PHONY: help run test test-quick test-server test-system image-test check lint types proto proto-check proto-breaking sizes demo-model image clean
 
 # What a call may set: make test T=tests/deploy, make run ARGS="--port 50052", make image BUILD="podman build --format docker".
 T ?= tests
@@ -46,7 +46,7 @@ test-system: .venv/installed ## Tests with containers and foreign clients; says 
 image-test: ## Build the image and run it, with buildah and podman
 	$(MAKE) test-system T=tests/deploy
 
-check: lint types proto-check sizes test ## All that must hold before a commit
+check: lint types proto-check proto-breaking sizes test ## All that must hold before a commit
 
 lint: .venv/installed ## Style, format, and the API's rules
 	.venv/bin/ruff check .
@@ -68,6 +68,11 @@ proto-check: .venv/installed ## Is the generated code what the .proto says?
 	for folder in $(sort $(dir $(PROTOS))); do \
 	  diff -ru -x '*.proto' -x __init__.py -x __pycache__ "proto/$$folder" "$$fresh/$$folder" || \
 	  { echo "The generated code is stale: run make proto" >&2; exit 1; }; done
+
+proto-breaking: .venv/installed ## Does the API keep what the last release promised?
+	@release=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null) || \
+	{ echo "no release to compare with: no tag v* in this clone"; exit 0; }; \
+	.venv/bin/buf breaking --against ".git#tag=$$release" && echo "the API keeps what $$release promised"
 
 sizes: .venv/installed ## The three longest files and functions
 	@.venv/bin/python .ci/longest.py
