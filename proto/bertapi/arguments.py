@@ -21,7 +21,7 @@ CONNECTION_DEFAULTS = {
     "target": DEFAULT_TARGET,
     "model": "",
     "json": False,
-    "timeout": DEFAULT_TIMEOUT_SECONDS,
+    "timeout": None,
     "tls": False,
     "ca": None,
     "certificate": None,
@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_fill_options(_add_text_command(commands, "fill", "the likeliest words at every [MASK]"))
     _add_next_sentence_command(commands)
     _add_analyze_command(commands)
+    _add_stream_command(commands)
     _add_text_command(commands, "classify", "labels of whole texts")
     _add_tag_options(_add_text_command(commands, "tag", "labels of tokens, and the entities that they make"))
     _add_text_command(commands, "tokenize", "tokens as the model sees them")
@@ -71,7 +72,10 @@ def _connection_parser() -> OneLineParser:
     group.add_argument("--model", type=_sendable, metavar="NAME", help="a served model; by default the server's first")
     group.add_argument("--json", action="store_true", help="print the response as proto JSON, as grpcurl names fields")
     group.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help=f"for an answer; {DEFAULT_TIMEOUT_SECONDS:g} by default"
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help=f"for an answer, {DEFAULT_TIMEOUT_SECONDS:g} by default; for a whole stream, no limit by default",
     )
     _add_security_options(parser.add_argument_group("security"))
     return parser
@@ -99,6 +103,11 @@ def _add_text_command(commands: Commands, name: str, purpose: str) -> argparse.A
         metavar="TEXT",
         help=f"a text, or a pair written 'FIRST {PAIR_SEPARATOR} SECOND'; - reads one a line from standard input",
     )
+    _add_reading_options(parser)
+    return parser
+
+
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--separator",
         default=PAIR_SEPARATOR,
@@ -106,7 +115,6 @@ def _add_text_command(commands: Commands, name: str, purpose: str) -> argparse.A
         help=f"what parts the texts of a pair; {PAIR_SEPARATOR} by default, '' for none",
     )
     _add_truncation(parser)
-    return parser
 
 
 def _add_truncation(parser: argparse.ArgumentParser) -> None:
@@ -129,6 +137,21 @@ def _add_analyze_command(commands: Commands) -> None:
     parser = _add_text_command(
         commands, "analyze", "several outputs from one pass; all that the model has and every text admits, unless named"
     )
+    _add_outputs(parser)
+
+
+def _add_stream_command(commands: Commands) -> None:
+    parser = _add_command(
+        commands,
+        "stream",
+        "analyze for bulk work: a file of texts, one a line; a line of JSON for each, in their order",
+    )
+    parser.add_argument("file", type=Path, metavar="FILE", help="- for standard input")
+    _add_reading_options(parser)
+    _add_outputs(parser)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embed", action="store_true", help="vectors")
     parser.add_argument("--fill", action="store_true", help="masked words")
     parser.add_argument("--nsp", action="store_true", help="next-sentence score; every text a pair")

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import time
 from asyncio import sleep
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,9 +42,10 @@ from bertapi.errors import (
 )
 from bertapi.methods import async_method, documented_by, method
 from bertapi.results import StreamedAnalysis
+from bertapi.streams import StreamCall
 from bertapi.transport import tls_credentials
 from bertapi.v1 import bert_service_pb2_grpc
-from bertapi.v1.bert_service_pb2 import TextInput
+from bertapi.v1.bert_service_pb2 import StreamAnalyzeResponse, TextInput
 
 __all__ = [
     "AsyncBertClient",
@@ -111,15 +113,19 @@ class BertClient:
 
     @documented_by(streams.stream_analyze)
     def stream_analyze(self, *args: Any, **kwargs: Any) -> Iterator[StreamedAnalysis]:
-        call = streams.stream_analyze(*args, **kwargs)
+        with closing(self.fetch_stream(streams.stream_analyze(*args, **kwargs))) as responses:
+            for response in responses:
+                yield streams.read_streamed(response)
+
+    def fetch_stream(self, call: StreamCall) -> Generator[StreamAnalyzeResponse, None, None]:
+        """Send a call of `bertapi.streams` and yield the responses themselves as they come. Raises BertError."""
         responses = self._stub.StreamAnalyze(
             call.requests(self._model),
             timeout=transport.grpc_timeout(call.timeout_seconds),
             metadata=transport.call_metadata(self._token),
         )
         try:
-            for response in responses:
-                yield streams.read_streamed(response)
+            yield from responses
         except grpc.RpcError as error:
             raise read_error(error) from error
         finally:

@@ -1,32 +1,34 @@
 """`bertcall`: the client as a command. Reads texts, makes one call, prints a table or the response as proto JSON.
 
-`--json` writes the names of proto JSON (lowerCamelCase, as grpcurl and `buf curl` do), zeros included. Exit code: 0
-done, 1 refused or unreachable with one line on stderr that says why, 2 wrong usage.
+`--json` writes the names of proto JSON (lowerCamelCase, as grpcurl and `buf curl` do), zeros included; `stream` writes
+a line of it for each text. Exit code: 0 done, 1 refused, unreachable, or a text of a stream at fault, with one line on
+stderr that says why, 2 wrong usage.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
-from bertapi import calls, results, views
+from bertapi import calls, results, streams, views
 from bertapi.arguments import EXIT_USAGE, build_parser
-from bertapi.calls import Call, EmbedOptions, FillMaskOptions, TagOptions
-from bertapi.client import BertClient, tls_credentials
+from bertapi.bulk import Lines
+from bertapi.calls import Call
+from bertapi.client import DEFAULT_TIMEOUT_SECONDS, BertClient, tls_credentials
 from bertapi.errors import BertError, UnavailableError
-from bertapi.inputs import InputText, UsageError, expand_standard_input, split_pair
+from bertapi.inputs import InputText, UsageError, expand_standard_input, open_lines, split_pair
+from bertapi.outputs import analyze_options, choose_outputs, embed_options, named_outputs
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
-
-MASK = "[MASK]"
 
 ResultT = TypeVar("ResultT")
 ShownT = TypeVar(
@@ -41,24 +43,14 @@ ShownT = TypeVar(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """What to ask of Analyze; left_out: what the model has and why it is not asked."""
-
-    embed: bool
-    fill_mask: bool
-    next_sentence: bool
-    classify: bool
-    tag_tokens: bool
-    left_out: tuple[str, ...] = ()
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = build_parser().parse_args(argv)
-    _prepare_output(as_json=arguments.json)
+    _prepare_output(as_json=arguments.json or arguments.command == "stream")
     try:
         with _connect(arguments) as client:
+            if arguments.command == "stream":
+                return _stream(client, arguments)
             print(COMMANDS[arguments.command](client, arguments), flush=True)
     except BertError as error:
         return _fail(describe_failure(error, arguments.target), EXIT_FAILED)
@@ -87,7 +79,7 @@ def _connect(arguments: Namespace) -> BertClient:
     return BertClient(
         arguments.target,
         model=arguments.model,
-        timeout_seconds=arguments.timeout,
+        timeout_seconds=DEFAULT_TIMEOUT_SECONDS if arguments.timeout is None else arguments.timeout,
         credentials=credentials,
         token=arguments.token_file,
     )
@@ -106,28 +98,9 @@ def describe_failure(error: BertError, target: str) -> str:
     return f"{error.code.name}: {_one_line(faults or error.message)}{again}"
 
 
-def choose_outputs(model: results.Model, texts: Sequence[InputText]) -> Outputs:
-    """All that the model has and every text admits."""
-    masked = all(_holds_mask(text, model.mask_token) for text in texts)
-    paired = all(isinstance(text, tuple) for text in texts)
-    left_out = []
-    if "masked_lm" in model.heads and not masked:
-        left_out.append("masked words (not every text has a mask)")
-    if "next_sentence" in model.heads and not paired:
-        left_out.append("next-sentence scores (not every text is a pair)")
-    return Outputs(
-        embed=True,
-        fill_mask="masked_lm" in model.heads and masked,
-        next_sentence="next_sentence" in model.heads and paired,
-        classify="sequence_classification" in model.heads,
-        tag_tokens="token_classification" in model.heads,
-        left_out=tuple(left_out),
-    )
-
-
 def _embed(client: BertClient, arguments: Namespace) -> str:
     texts = _texts(arguments)
-    options = _embed_options(arguments)
+    options = embed_options(arguments)
     call = calls.embed(
         texts,
         pooling=options.pooling,
@@ -162,24 +135,8 @@ def _next_sentence(client: BertClient, arguments: Namespace) -> str:
 
 def _analyze(client: BertClient, arguments: Namespace) -> str:
     texts = _texts(arguments)
-    outputs = Outputs(
-        embed=arguments.embed,
-        fill_mask=arguments.fill,
-        next_sentence=arguments.nsp,
-        classify=arguments.classify,
-        tag_tokens=arguments.tag,
-    )
-    if not (outputs.embed or outputs.fill_mask or outputs.next_sentence or outputs.classify or outputs.tag_tokens):
-        outputs = choose_outputs(client.get_model(), texts)
-    call = calls.analyze(
-        texts,
-        embed=outputs.embed and _embed_options(arguments),
-        fill_mask=outputs.fill_mask and FillMaskOptions(top_k=arguments.top_k, targets=arguments.targets),
-        next_sentence=outputs.next_sentence,
-        classify=outputs.classify,
-        tag_tokens=outputs.tag_tokens and TagOptions(aggregation=arguments.aggregation),
-        truncation=arguments.truncation,
-    )
+    outputs = named_outputs(arguments) or choose_outputs(client.get_model(), texts)
+    call = calls.analyze(texts, **analyze_options(arguments, outputs))
     note = f"\nleft out: {', '.join(outputs.left_out)}" if outputs.left_out else ""
     return _present(client, arguments, call, lambda found: _show_each(texts, found, views.show_analysis) + note)
 
@@ -223,10 +180,39 @@ COMMANDS: dict[str, Callable[[BertClient, Namespace], str]] = {
 }
 
 
+def _stream(client: BertClient, arguments: Namespace) -> int:
+    """Prints each answer once those of earlier lines are printed; returns the exit code."""
+    outputs = named_outputs(arguments)
+    if outputs is None:
+        raise UsageError("say what to compute: --embed, --fill, --nsp, --classify, --tag, or several of them")
+    timeout_seconds = math.inf if arguments.timeout is None else arguments.timeout
+    with open_lines(arguments.file) as file:
+        lines = Lines(file, arguments.separator)
+        call = streams.stream_analyze(lines, **analyze_options(arguments, outputs), timeout_seconds=timeout_seconds)
+        try:
+            for response in client.fetch_stream(call):
+                lines.settle(response)
+                _print_settled(lines)
+        except BertError as error:
+            failure = describe_failure(error, arguments.target)
+            return _fail(f"{failure}; from line {lines.shown + 1} on there are no answers", EXIT_FAILED)
+    _print_settled(lines)
+    if lines.first_failure is None:
+        return 0
+    reason = _one_line(lines.first_failure.error.message)
+    found = f"{lines.failed} of {lines.shown} lines failed, line {lines.first_failure.id} first: {reason}"
+    return _fail(found, EXIT_FAILED)
+
+
+def _print_settled(lines: Lines) -> None:
+    for response in lines.settled():
+        print(_as_json(response, indent=None), flush=True)
+
+
 def _present(client: BertClient, arguments: Namespace, call: Call[ResultT], show: Callable[[ResultT], str]) -> str:
     response = client.fetch(call)
     if arguments.json:
-        return json_format.MessageToJson(response, always_print_fields_with_no_presence=True, ensure_ascii=False)
+        return _as_json(response)
     return show(call.read(response))
 
 
@@ -242,24 +228,14 @@ def _texts(arguments: Namespace) -> list[InputText]:
     return [split_pair(text, arguments.separator) for text in expand_standard_input(arguments.texts)]
 
 
-def _embed_options(arguments: Namespace) -> EmbedOptions:
-    return EmbedOptions(
-        pooling=arguments.pooling,
-        layers=arguments.layers,
-        layer_merge=arguments.merge,
-        normalize=arguments.normalize,
-        vector_type="float16" if arguments.float16 else "float32",
-        include_tokens=arguments.tokens,
-    )
-
-
-def _holds_mask(text: InputText, mask_token: str) -> bool:
-    parts = (text,) if isinstance(text, str) else text
-    return any(mask in part for part in parts for mask in (MASK, mask_token) if mask)
-
-
 def _headings(texts: Sequence[InputText]) -> list[str]:
     return [text if isinstance(text, str) else " ||| ".join(text) for text in texts]
+
+
+def _as_json(response: Message, indent: int | None = 2) -> str:
+    return json_format.MessageToJson(
+        response, indent=indent, always_print_fields_with_no_presence=True, ensure_ascii=False
+    )
 
 
 def _one_line(text: str) -> str:

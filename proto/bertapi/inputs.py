@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 InputText = str | tuple[str, str]
 
@@ -33,6 +35,20 @@ def expand_standard_input(texts: Sequence[str]) -> list[str]:
     if not expanded:
         raise UsageError("standard input holds no text")
     return expanded
+
+
+@contextmanager
+def open_lines(path: Path) -> Iterator[Iterable[bytes]]:
+    """The lines of a file, or of standard input for `-`, read one by one. Raises UsageError: it cannot be opened."""
+    if path == Path("-"):
+        yield sys.stdin.buffer
+        return
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def _standard_input_lines() -> list[str]:

@@ -9,7 +9,8 @@ import sys
 import grpc
 import pytest
 from bertapi.client import BertClient
-from bertapi.command import choose_outputs, main
+from bertapi.command import main
+from bertapi.outputs import choose_outputs
 from bertapi.responses import read_model
 from bertapi.v1 import bert_service_pb2 as pb
 from google.protobuf import json_format

@@ -1,0 +1,61 @@
+"""`bertcall stream`: texts from the lines of a file, answers in the order of these lines. Sends nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import grpc
+
+from bertapi.inputs import InputText, UsageError, split_pair
+from bertapi.v1 import bert_service_pb2 as pb
+
+INVALID_ARGUMENT: int = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+
+
+class Lines:
+    """The texts of a file, one a line, read as they are asked for; and what became of each.
+
+    Iterate it for the texts to send; hand each of the server's answers to `settle`, and take from `settled` what may be
+    shown. A line that is no text is answered here: it is not sent, and its answer is an error like the server's.
+    shown, failed: how many answers were taken, and how many of these are errors.
+    """
+
+    def __init__(self, lines: Iterable[bytes], separator: str) -> None:
+        self._lines = lines
+        self._separator = separator
+        # Texts are read by gRPC's thread and settled by the caller's, so each dictionary is only added to by one and
+        # taken from by the other, item by item.
+        self._line_of_sent: dict[int, int] = {}
+        self._settled: dict[int, pb.StreamAnalyzeResponse] = {}
+        self.shown = 0
+        self.failed = 0
+        self.first_failure: pb.StreamAnalyzeResponse | None = None
+
+    def __iter__(self) -> Iterator[InputText]:
+        sent = 0
+        for number, line in enumerate(self._lines, start=1):
+            try:
+                text = split_pair(line.removesuffix(b"\n").removesuffix(b"\r").decode(), self._separator)
+            except (UnicodeDecodeError, UsageError) as error:
+                message = str(error) if isinstance(error, UsageError) else "not UTF-8"
+                refusal = pb.ItemError(code=INVALID_ARGUMENT, message=message)
+                self._settled[number] = pb.StreamAnalyzeResponse(id=str(number), error=refusal)
+                continue
+            self._line_of_sent[sent] = number
+            sent += 1
+            yield text
+
+    def settle(self, response: pb.StreamAnalyzeResponse) -> None:
+        """An answer of the server, under the index of its text. Its id becomes the number of its line, from 1."""
+        number = self._line_of_sent.pop(int(response.id))
+        response.id = str(number)
+        self._settled[number] = response
+
+    def settled(self) -> Iterator[pb.StreamAnalyzeResponse]:
+        """The answers that are next in the order of the lines, each once; later ones are held back."""
+        while (response := self._settled.pop(self.shown + 1, None)) is not None:
+            self.shown += 1
+            if response.HasField("error"):
+                self.failed += 1
+                self.first_failure = self.first_failure or response
+            yield response
