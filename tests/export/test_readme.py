@@ -42,10 +42,13 @@ def test_every_command_is_run_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("command", CALLS)
-def test_call(demo_server: RunningServer, command: str) -> None:
-    """Each call answers, on the demo model."""
+def test_call(demo_server: RunningServer, command: str, tmp_path: Path) -> None:
+    """Each call answers, on the demo model, in a folder with a corpus."""
+    (tmp_path / "corpus.txt").write_text("A cat sat here.\nA dog lay there.\n")
     arguments = [*shlex.split(command)[1:], "--target", demo_server.target]
-    ended = subprocess.run([SCRIPTS / "bertcall", *arguments], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [SCRIPTS / "bertcall", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.strip()
     shown = SHOWN.get(command)
