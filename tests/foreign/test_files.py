@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2
 
-from .conftest import EXAMPLES
+from .conftest import EXAMPLES, ROOT, tool
 
 THEIRS = {
     "Status": status_pb2.Status,
@@ -35,6 +36,17 @@ def test_error_details_are_a_part_of_googles(tmp_path: Path) -> None:
         ours = pool.FindMessageTypeByName(f"google.rpc.{name}")
         assert fields_of(ours).items() <= fields_of(theirs.DESCRIPTOR).items()
         assert fields_of(ours)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("language", ["cpp", "csharp", "java", "kotlin", "objc", "php", "ruby"])
+def test_the_contract_generates_code_for(language: str, tmp_path: Path) -> None:
+    """Debian's protoc, older than ours, has nothing to complain of."""
+    protoc = tool("protoc", "apt-get install protobuf-compiler")
+    command = [protoc, f"-I{ROOT / 'proto'}", f"--{language}_out={tmp_path}", "bertapi/v1/bert_service.proto"]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert any(path.is_file() for path in tmp_path.rglob("*"))
 
 
 def test_npm_packages_are_pinned() -> None:
