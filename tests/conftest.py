@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -18,6 +19,10 @@ from servers import CLASSIFIER, PLAIN, PRETRAINING, TAGGER, RunningServer, runni
 
 # A shell starts background jobs with SIGINT ignored, and what they start inherits that: no test could interrupt it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Nothing is timed here: an example takes what the machine's other work leaves it.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
