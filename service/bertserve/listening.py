@@ -52,7 +52,7 @@ def open_guards(settings: Settings, metrics: Metrics) -> Guards:
         authentication = _authentication(settings, metrics)
     except FileError as error:
         raise ServerError(str(error)) from error
-    reception = ReceptionInterceptor(settings.pending_bytes, settings.max_request_bytes)
+    reception = ReceptionInterceptor(settings.pending_bytes, settings.max_request_bytes, settings.max_open_streams)
     tracing, stop = _tracing(settings)
     return Guards(
         credentials=credentials, interceptors=(reception, AccessInterceptor(), *authentication, *tracing), stop=stop
@@ -95,6 +95,8 @@ def _connection_options(settings: Settings) -> list[tuple[str, int]]:
         # Clients that keep idle connections alive with pings are welcome.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # Or gRPC lets a client whose connection is fast send megabytes of a message that nobody asked for yet.
+        ("grpc.http2.bdp_probe", 0),
     ]
 
 

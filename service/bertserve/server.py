@@ -105,8 +105,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         on_ready=lambda is_ready: _set_health(health_servicer, services, is_ready),
     )  # fmt: skip
     is_ready = partial(_is_ready, supervisor, open_calls)
-    interceptors = [MetricsInterceptor(metrics, services), StatusInterceptor(open_calls, metrics, services)]
-    grpc_server = make_grpc_server(settings, guards, interceptors)
+    grpc_server = make_grpc_server(settings, guards, _interceptors(settings, metrics, open_calls, services))
     bert = BertServicer(Models(served), analyzer, metrics, open_calls.draining)
     inference = InferenceServicer(Models(served), analyzer, metrics, lambda: supervisor.is_alive, is_ready)
     _add_services(grpc_server, services, bert, inference, health_servicer)
@@ -124,6 +123,15 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
         probes.stop()
         analyzer.stop()
         lanes.stop()
+
+
+def _interceptors(
+    settings: Settings, metrics: Metrics, open_calls: OpenCalls, services: dict[str, dict[str, str]]
+) -> list[grpc.aio.ServerInterceptor]:
+    return [
+        MetricsInterceptor(metrics, services),
+        StatusInterceptor(open_calls, metrics, services, settings.max_inputs),
+    ]
 
 
 def _addresses(settings: Settings, grpc_port: int, metrics_port: int) -> Addresses:

@@ -120,8 +120,11 @@ class Settings(BaseSettings):
     pending_bytes: int = Field(
         128 * MIB,
         ge=1024,
-        description="Bytes of requests above 64 KiB that are answered at a time, as many again received; beyond, such "
-        "requests are refused.",
+        description="Bytes of requests above 64 KiB that are answered at a time, twice as many received; beyond, such "
+        "requests wait their turn or are refused.",
+    )
+    max_open_streams: int = Field(
+        64, ge=1, description="Streams open at a time, each of which may have one message on its way; more are refused."
     )
     max_response_bytes: int = Field(
         64 * MIB, ge=1024, le=2_000_000_000, description="Size of an answer at most; refused before anything runs."

@@ -5,6 +5,7 @@ Owns truncation, literal masks, and how a word becomes a vocabulary entry. Knows
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,10 +13,13 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 
 from bertserve.bundle import BundleError, ModelFacts
 from bertserve.engine.items import Int64s
+
+# A long request is tokenized by one thread, or it would take every core from the lanes.
+os.putenv("TOKENIZERS_PARALLELISM", "false")
+import tokenizers
 
 # Which text of an input a token is of, None where special, and its start and end there.
 Place = tuple[int | None, tuple[int, int]]
@@ -82,8 +86,10 @@ class TokenizedText:
         ids = np.array(encoding.ids, dtype=np.int64)
         if mask_alias is not None and mask is not None:
             ids[ids == mask_alias] = mask.id
-        self._encoding = encoding
-        self._places = places
+        # One that was truncated keeps all that was cut off.
+        self._encoding = encoding if places is None else None
+        self._kept_texts = encoding.tokens if places is not None else []
+        self._places = places or []
         self._segments = encoding.sequence_ids if places is None else [segment for segment, _ in places]
         self.input_ids: Int64s = ids
         self.token_type_ids: Int64s = (
@@ -109,11 +115,11 @@ class TokenizedText:
     # An encoding makes these lists anew each time it is asked for one.
     @cached_property
     def _offsets(self) -> list[tuple[int, int]]:
-        return self._encoding.offsets if self._places is None else [offsets for _, offsets in self._places]
+        return self._encoding.offsets if self._encoding is not None else [offsets for _, offsets in self._places]
 
     @cached_property
     def _texts(self) -> list[str]:
-        return self._encoding.tokens
+        return self._encoding.tokens if self._encoding is not None else self._kept_texts
 
     def token(self, index: int) -> Token:
         segment = self._segments[index]

@@ -15,6 +15,7 @@ import grpc
 import pytest
 from bertapi.oip import inference_pb2
 from bertapi.v1 import bert_service_pb2 as pb
+from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from fuzzing import CONNECTIONS, MIB, PREFACE, Vitals, call_headers, examine, frame, message_bytes, send
 from google.protobuf import message_factory
 from hypothesis import HealthCheck, given, settings
@@ -32,6 +33,7 @@ REQUESTS = {
     for method in service.methods
 }
 PATHS = list(REQUESTS)
+ALL = pb.AnalyzeOptions(embed=pb.EmbedOptions())
 # What a caller may be told about a request that is his own fault, or that came at a bad time.
 HONEST = {"OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED"}
 
@@ -178,20 +180,56 @@ def test_requests_that_stall_do_not_keep_others_out(unharmed: RunningServer) -> 
         never.set()
 
 
+LARGEST = {
+    "texts too long": pb.EmbedRequest(inputs=[pb.TextInput(text="the cat " * 2040)] * 1023).SerializeToString(),
+    "empty inputs": pb.EmbedRequest(inputs=[pb.TextInput()]).SerializeToString() * (8 * MIB - 10),
+}
+
+
 @pytest.mark.slow
-def test_largest_requests_of_many_connections_take_bounded_memory() -> None:
-    """Some are answered, the rest refused; what was held is let go, so that later waves take no more than the first."""
-    largest = pb.EmbedRequest(inputs=[pb.TextInput(text="the cat " * 2040)] * 1023).SerializeToString()
+@pytest.mark.parametrize("largest", LARGEST.values(), ids=LARGEST.keys())
+def test_largest_requests_of_many_connections_take_bounded_memory(largest: bytes) -> None:
+    """They are received in turns and refused, and what was held is let go: sixty are a gigabyte, several times over."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
-    with running_server(PRETRAINING) as server:
+    with running_server(PRETRAINING) as server, contextlib.ExitStack() as stack:
         before = examine(server)
-        for _ in range(3):
-            with contextlib.ExitStack() as stack:
-                channels = [stack.enter_context(grpc.insecure_channel(server.target, options)) for _ in range(40)]
-                method = "/bertapi.v1.BertService/Embed"
-                calls = [channel.unary_unary(method).future(largest, timeout=120) for channel in channels]
-                assert {call.code().name for call in calls} <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+        for _ in range(2):
+            channels = [stack.enter_context(grpc.insecure_channel(server.target, options)) for _ in range(30)]
+            calls = [
+                channel.unary_unary("/bertapi.v1.BertService/Embed").future(largest, timeout=120)
+                for channel in channels
+            ]
+            assert {call.code().name for call in calls} <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+            stack.pop_all().close()
         after = examine(server)
         assert after.vector == before.vector
-        # Kept until the garbage collector comes, 120 of them would be 5 GiB.
-        assert after.resident_bytes - before.resident_bytes < 2048 * MIB
+        assert peak_bytes(server) - before.resident_bytes < 1024 * MIB
+
+
+def peak_bytes(server: RunningServer) -> int:
+    """The most memory that the process ever had."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text(encoding="ascii")
+    return 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+
+
+def test_streams_beyond_the_bound_are_refused() -> None:
+    """Those within it go on, and one that ended makes room."""
+    over = threading.Event()
+
+    def requests() -> Iterator[pb.StreamAnalyzeRequest]:
+        yield pb.StreamAnalyzeRequest(input=pb.TextInput(text="cat"), options=ALL)
+        over.wait(60)
+
+    with (
+        running_server(PRETRAINING, "--max-open-streams", "2") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = pb_grpc.BertServiceStub(channel)
+        within = [stub.StreamAnalyze(requests(), timeout=60) for _ in range(2)]
+        assert all(next(call).HasField("analysis") for call in within)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.StreamAnalyze(requests(), timeout=60))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        over.set()
+        assert [list(call) for call in within] == [[], []]
+        assert next(stub.StreamAnalyze(requests(), timeout=60)).HasField("analysis")

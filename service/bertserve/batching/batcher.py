@@ -75,12 +75,12 @@ class Batcher:
         """Of one lane, as live batches measure it."""
         return next(model.speed.tokens_per_second for model in self._models.values() if model.engine is engine)
 
-    def check_room(self, name: str, deadline: float | None) -> None:
-        """Refuse, before its texts are tokenized, whom the queue could not take however short the texts are.
+    def check_room(self, name: str, deadline: float | None, tokens: int = SHORTEST_ITEM_TOKENS) -> None:
+        """Refuse, before its texts are all tokenized, whom the queue could not take however short the others are.
 
         Raises as `run`.
         """
-        self._admit(self._models[name], SHORTEST_ITEM_TOKENS, SHORTEST_ITEM_TOKENS, deadline, time.monotonic())
+        self._admit(self._models[name], tokens, SHORTEST_ITEM_TOKENS, deadline, time.monotonic())
 
     async def run(
         self, name: str, items: Sequence[Item], deadline: float | None, finish: Finish[Finished],
@@ -163,7 +163,7 @@ class Batcher:
     def _refused(self, model: Model, refusal: Refusal, tokens: int, load: Load) -> Exception:
         if refusal is Refusal.TOO_LARGE:
             return InvalidInput(
-                "inputs", f"{tokens} tokens together, the server takes {load.limit_tokens} in one request"
+                "inputs", f"{tokens} tokens together or more, the server takes {load.limit_tokens} in one request"
             )
         model.metrics.rejected[refusal.value].inc()
         if refusal is Refusal.DEADLINE:

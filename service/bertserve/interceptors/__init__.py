@@ -14,7 +14,9 @@ from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from bertserve.errors import EngineUnavailable, InvalidInput, Overloaded, RequestError, Undecodable
+from bertserve.errors import EngineUnavailable, InvalidInput, Overloaded, RequestError
+from bertserve.interceptors.decoding import FEW_FIELDS, decode
+from bertserve.interceptors.frames import forget_frames
 from bertserve.logs import log_failure
 from bertserve.metrics import Metrics
 from bertserve.statuses import INTERNAL_TEXT, STATUSES
@@ -173,11 +175,12 @@ def _observe_stream(series: _RpcSeries, handler: Handler) -> Handler:
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Decodes requests of our services, and turns every error into its status with details a program can read."""
 
-    def __init__(self, open_calls: OpenCalls, metrics: Metrics, services: Iterable[str]) -> None:
-        """services: full names."""
+    def __init__(self, open_calls: OpenCalls, metrics: Metrics, services: Iterable[str], max_inputs: int) -> None:
+        """services: full names. max_inputs: of a request."""
         self._open_calls = open_calls
         self._metrics = metrics
         self._prefixes = tuple(f"/{service}/" for service in services)
+        self._most_fields = max(FEW_FIELDS, 2 * max_inputs)
         self._answer = lru_cache(KEPT_HANDLERS)(self._answer)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
@@ -191,12 +194,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     def _answer_unary(self, handler: Handler) -> Handler:
         respond: Respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
-        decode = handler.request_deserializer
+        parse = handler.request_deserializer
 
         async def answered(request: bytes, context: Context) -> Any:
             leave = await self._enter(context)
             try:
-                return await respond(_decode(decode, request), context)
+                return await respond(decode(parse, request, self._most_fields), context)
             except Exception as error:
                 await abort(context, error)
             finally:
@@ -207,11 +210,11 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     def _answer_stream(self, handler: Handler) -> Handler:
         respond: RespondStream = cast("Any", handler.stream_stream)
-        decode = handler.request_deserializer
+        parse = handler.request_deserializer
 
         async def answered(requests: AsyncIterator[bytes], context: Context) -> AsyncGenerator[Any]:
             leave = await self._enter(context)
-            decoded = (_decode(decode, request) async for request in requests)
+            decoded = (decode(parse, request, self._most_fields) async for request in requests)
             try:
                 async with aclosing(respond(decoded, context)) as responses:
                     async for response in responses:
@@ -235,18 +238,12 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         return leave
 
 
-def _decode(decode: Callable[[bytes], Any] | None, request: bytes) -> Any:
-    try:
-        return decode(request) if decode is not None else request
-    except (message.DecodeError, UnicodeDecodeError) as error:
-        raise Undecodable("the request is not a valid message of this method") from error
-
-
 async def abort(context: Context, error: Exception) -> NoReturn:
     """End the call with the error's status and details."""
     if not isinstance(error, RequestError):  # a bug: tell the caller nothing, the log everything
         log_failure("a call failed", error)
         await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
+    forget_frames(error)
     code = STATUSES[type(error)]
     details = _details(error)
     if isinstance(error, Overloaded):

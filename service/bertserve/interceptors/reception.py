@@ -1,54 +1,89 @@
-"""How requests are received: what is large or slow may take no more memory than there is for it.
+"""How requests are received: what is large or slow may take no more memory than there is for it, and keeps nobody else.
 
 gRPC bounds a message, not all of them together: some hundred connections that each send the largest one allowed would
-take gigabytes. Small requests come whole with their headers, and are never held up or refused here.
+take gigabytes, and the event loop's time for as long as it copies them. So requests are received in turns. A small one
+comes whole with its headers, and its turn is over at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import grpc
 
 from bertserve.errors import Overloaded, RequestError, Undecodable
 from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, abort
+from bertserve.interceptors.frames import forget_frames
+from bertserve.interceptors.turns import Turns, Weights
 
 # What a client may send before the server asks for more: such a request costs no more memory than its headers did.
 SMALL_BYTES = 64 * 1024
 
-# A request that has not come whole by then needs a place among the slow ones.
-PROMPT_SECONDS = 0.25
+# A request that has not come whole by then needs a place among the slow ones; by the first, where others wait.
+PROMPT_SECONDS = 0.05, 0.25
 
 # One that has not by then never will.
 SLOWEST_SECONDS = 60.0
 
+# In line for a turn; each may have sent SMALL_BYTES meanwhile.
+MOST_WAITING = 4096
+
 RETRY_AFTER_SECONDS = 1.0
+
+# For each place among the slow ones. A light caller's turn is over at once, unless he sends a large request after all.
+LIGHT_TURNS = 4
+
+# More at a time would come no sooner, and keep the event loop from others for longer.
+HEAVY_TURNS = 2
+
+# Large requests come no faster, together: it is many times what an engine can take, and a fraction of the loop's time.
+LARGE_BYTES_PER_SECOND = 128 * 1024 * 1024
+
+# And after what one does on the loop, none comes for so many times as long.
+REST_PART = 1.0
+
+Requests: TypeAlias = AsyncIterator[bytes]
+LineOfTurns: TypeAlias = "Turns[asyncio.Future[None]]"
 
 
 class ReceptionInterceptor(grpc.aio.ServerInterceptor):
     """Outermost: it receives the request of every unary call itself, and hands it to what stands within."""
 
-    def __init__(self, pending_bytes: int, max_request_bytes: int) -> None:
-        """pending_bytes: of large requests that are being answered; as much again may be on its way."""
+    def __init__(self, pending_bytes: int, max_request_bytes: int, max_open_streams: int) -> None:
+        """pending_bytes: of large requests that are being answered; as much again may be on its way, and again as much
+        on its way slowly."""
         self._free_bytes = pending_bytes
-        self._free_places = max(1, pending_bytes // max_request_bytes)
+        self._largest_bytes = max_request_bytes
+        self._free_places = places = max(1, pending_bytes // max_request_bytes)
+        self._weights = Weights(SMALL_BYTES)
+        self._light_turns: LineOfTurns = Turns(LIGHT_TURNS * places)
+        self._heavy_turns: LineOfTurns = Turns(HEAVY_TURNS)
+        self._rests_until = 0.0
+        self._free_streams = max_open_streams
         self._receive_for = lru_cache(KEPT_HANDLERS)(self._receive_for)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = await continuation(details)
-        return handler if handler is None or handler.unary_unary is None else self._receive_for(handler)
+        return handler if handler is None else self._receive_for(handler)
 
     def _receive_for(self, handler: Handler) -> Handler:
+        if handler.unary_unary is not None:
+            return self._receive_unary(handler)
+        if handler.unary_stream is not None:
+            return self._receive_watch(handler)
+        return self._bound_stream(handler)
+
+    def _receive_unary(self, handler: Handler) -> Handler:
         respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
         decode = handler.request_deserializer or _as_is
 
-        async def received(requests: AsyncIterator[bytes], context: Context) -> Any:
+        async def received(requests: Requests, context: Context) -> Any:
             try:
-                request = await self._receive(requests)
+                request = await self._receive(requests, context)
                 held = self._hold(len(request))
             except RequestError as error:
                 await abort(context, error)
@@ -57,26 +92,98 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
             try:
                 return await answer
             except (grpc.aio.AbortError, asyncio.CancelledError) as error:
-                _forget_frames(error)
+                forget_frames(error)
                 raise
             finally:
                 self._free_bytes += held
 
         return grpc.stream_unary_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
-    async def _receive(self, requests: AsyncIterator[bytes]) -> bytes:
+    def _receive_watch(self, handler: Handler) -> Handler:
+        """Health's, which writes its answers by itself."""
+        respond = cast("Any", handler.unary_stream)
+        decode = handler.request_deserializer or _as_is
+
+        async def received(requests: Requests, context: Context) -> None:
+            try:
+                request = await self._receive(requests, context)
+            except RequestError as error:
+                await abort(context, error)
+            watching = respond(decode(request), context)
+            del request
+            await watching
+
+        return grpc.stream_stream_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
+
+    def _bound_stream(self, handler: Handler) -> Handler:
+        """A stream may wait for its next message as long as it likes, so that streams cannot take turns: they are
+        counted instead."""
+        respond = cast("Any", handler.stream_stream)
+
+        async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
+            if self._free_streams == 0:
+                await abort(context, Overloaded("too many streams are open", RETRY_AFTER_SECONDS))
+            self._free_streams -= 1
+            try:
+                async with aclosing(respond(requests, context)) as responses:
+                    async for response in responses:
+                        yield response
+            except (grpc.aio.AbortError, asyncio.CancelledError) as error:
+                forget_frames(error)
+                raise
+            finally:
+                self._free_streams += 1
+
+        return grpc.stream_stream_rpc_method_handler(
+            cast("Any", received), handler.request_deserializer, handler.response_serializer
+        )
+
+    async def _receive(self, requests: Requests, context: Context) -> bytes:
         """Raises Overloaded where it comes slowly and there is no place for it, Undecodable where none comes."""
-        slowness = _Slowness(self)
+        caller = context.peer()
+        turns = self._light_turns if self._weights.is_light(caller) else self._heavy_turns
+        await _take_turn(turns)
+        slowness = _Slowness(self, turns)
+        messages = cast("AsyncGenerator[bytes]", aiter(requests))
         try:
-            return await anext(requests)
+            request = await anext(messages)
         except StopAsyncIteration:
             raise Undecodable("a request is one message, none came") from None
         except asyncio.CancelledError:
             if slowness.refused:
+                self._weights.add(caller, self._largest_bytes)
                 raise Overloaded("the request comes slowly, and others do already", RETRY_AFTER_SECONDS) from None
             raise
+        else:
+            self._weigh(caller, len(request))
+            return request
         finally:
             slowness.end()
+            # It holds the message, and stands in a circle with gRPC's receiver that only the garbage collector breaks.
+            await messages.aclose()
+
+    def _weigh(self, caller: str, size: int) -> None:
+        self._weights.add(caller, size)
+        if size > SMALL_BYTES:
+            loop = asyncio.get_running_loop()
+            self._rest(size / LARGE_BYTES_PER_SECOND)
+            loop.call_soon(self._rest_after, loop.time())
+
+    def _rest_after(self, begun: float) -> None:
+        """In the loop's next round: decoding and reading a large request has held up the loop since."""
+        self._rest(REST_PART * (asyncio.get_running_loop().time() - begun))
+
+    def _rest(self, seconds: float) -> None:
+        self._rests_until = max(asyncio.get_running_loop().time(), self._rests_until) + seconds
+
+    def end_turn(self, turns: LineOfTurns) -> None:
+        """Give it to the next in line; of the heavy, once what large ones cost lately is made up for."""
+        loop = asyncio.get_running_loop()
+        rest_seconds = self._rests_until - loop.time() if turns is self._heavy_turns else 0.0
+        if rest_seconds > 0:
+            loop.call_later(rest_seconds, self.end_turn, turns)
+        else:
+            _end_turn(turns)
 
     def take_place(self) -> bool:
         """Among the requests that come slowly; False where there is none."""
@@ -99,23 +206,33 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
 
 
 class _Slowness:
-    """From the moment a request begins to come: whether it turned out slow, and then whether it has a place."""
+    """From the moment a request's turn comes: whether it turns out slow, and then whether it has a place."""
 
-    def __init__(self, reception: ReceptionInterceptor) -> None:
+    def __init__(self, reception: ReceptionInterceptor, turns: LineOfTurns) -> None:
         self.refused = False
         self._reception = reception
+        self._turns = turns
         self._has_place = False
         self._task = cast("asyncio.Task[Any]", asyncio.current_task())
-        self._timer = self._after(PROMPT_SECONDS, self._find_place)
+        self._timer = self._after(PROMPT_SECONDS[0], self._look)
 
     def end(self) -> None:
         self._timer.cancel()
         if self._has_place:
             self._reception.give_place_back()
+        else:
+            self._reception.end_turn(self._turns)
+
+    def _look(self) -> None:
+        if self._turns.waiting:
+            self._find_place()
+        else:
+            self._timer = self._after(PROMPT_SECONDS[1] - PROMPT_SECONDS[0], self._find_place)
 
     def _find_place(self) -> None:
         self._has_place = self._reception.take_place()
         if self._has_place:
+            self._reception.end_turn(self._turns)
             self._timer = self._after(SLOWEST_SECONDS, self._refuse)
         else:
             self._refuse()
@@ -128,14 +245,28 @@ class _Slowness:
         return asyncio.get_running_loop().call_later(seconds, then)
 
 
-def _forget_frames(error: BaseException) -> None:
-    """Of a call that was refused, for they hold its request. gRPC's state of the call keeps the error, whose frames
-    keep that state: the garbage collector would free them some gigabytes later."""
-    link: BaseException | None = error
-    while link is not None:
-        traceback.clear_frames(link.__traceback__)
-        link.__traceback__ = None
-        link = link.__context__
+async def _take_turn(turns: LineOfTurns) -> None:
+    if turns.begin():
+        return
+    if turns.waiting >= MOST_WAITING:
+        raise Overloaded("too many requests are on their way", RETRY_AFTER_SECONDS)
+    turn = asyncio.get_running_loop().create_future()
+    turns.wait(turn)
+    try:
+        await turn
+    except asyncio.CancelledError:
+        if turn.cancelled():
+            turns.leave(turn)
+        else:
+            _end_turn(turns)
+        raise
+
+
+def _end_turn(turns: LineOfTurns) -> None:
+    while (turn := turns.end()) is not None:
+        if not turn.cancelled():  # its caller may have left without having been told yet
+            turn.set_result(None)
+            return
 
 
 def _as_is(request: bytes) -> bytes:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from bertserve.batching.batcher import Batcher
@@ -38,6 +39,9 @@ INLINE_TOKENS = 512
 PORTION_CHARACTERS = 32_768
 
 Result = TypeVar("Result")
+
+# Raises where a request of so many tokens, and perhaps more, is too much.
+CheckTokens = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +80,17 @@ class Analyzer:
 
         Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, EngineUnavailable, or what the engine raised.
         """
-        self._batcher.check_room(model.name, deadline)
-        return await self.answer(model, await self.prepare(model, ask, deadline), deadline)
+        check_room = partial(self._batcher.check_room, model.name, deadline)
+        check_room()
+        return await self.answer(model, await self.prepare(model, ask, deadline, check_room), deadline)
 
-    async def prepare(self, model: ServedModel, ask: Ask, deadline: float | None) -> Prepared:
-        """All that comes before the queue. Raises InvalidInput, MissingHead, DeadlinePassed."""
+    async def prepare(
+        self, model: ServedModel, ask: Ask, deadline: float | None, check_tokens: CheckTokens | None = None
+    ) -> Prepared:
+        """All before the queue. Raises InvalidInput, MissingHead, DeadlinePassed, or what check_tokens raises."""
         started = time.monotonic()
         check(model, ask, self._limits)
-        texts = await self._tokenize(model, ask, deadline)
+        texts = await self._tokenize(model, ask, deadline, check_tokens)
         prepared = await self.work(_has_many_targets(ask), lambda: prepare(model, ask, texts, self._limits))
         return replace(prepared, seconds=time.monotonic() - started)
 
@@ -113,9 +120,10 @@ class Analyzer:
     async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> TokenizeAnswer:
         """Tokens exactly as the model would see them. Raises InvalidInput, DeadlinePassed."""
         check_inputs(ask, self._limits)
+        check_tokens = partial(check_tokens_size, model, self._limits)
         started = time.monotonic()
-        texts = await self._tokenize(model, ask, deadline)
-        check_tokens_size(model, texts, self._limits)
+        texts = await self._tokenize(model, ask, deadline, check_tokens)
+        check_tokens(sum(len(text) for text in texts))
         timings = Timings(tokenize_seconds=time.monotonic() - started)
         is_large = sum(len(text) for text in texts) > INLINE_TOKENS
         return TokenizeAnswer(texts=tuple(texts), timings=timings, is_large=is_large)
@@ -129,15 +137,22 @@ class Analyzer:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._text_thread, work)
 
-    async def _tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> list[TokenizedText]:
-        """In portions where it is long: others take turns in between, and nothing is done for who has left."""
+    async def _tokenize(
+        self, model: ServedModel, ask: Ask, deadline: float | None, check_tokens: CheckTokens | None
+    ) -> list[TokenizedText]:
+        """In portions where it is long: others take turns in between, and nothing is done for who has left, or has too
+        many tokens already."""
         portions = cut_portions([len(text.text) + len(text.text_pair or "") for text in ask.inputs], PORTION_CHARACTERS)
         is_long = len(portions) > 1 or _characters(ask) > INLINE_CHARACTERS
         texts: list[TokenizedText] = []
+        tokens = 0
         for first, end in portions:
             if deadline is not None and deadline <= time.monotonic():
                 raise DeadlinePassed("the deadline passed while the texts were tokenized")
+            if first > 0 and check_tokens is not None:
+                check_tokens(tokens)
             texts += await self.work(is_long, lambda first=first, end=end: tokenize_inputs(model, ask, first, end))  # type: ignore[misc]
+            tokens += sum(len(text) for text in texts[first:end])
         return texts
 
     def _observe(self, model: str, timings: Timings) -> None:

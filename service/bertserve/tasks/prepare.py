@@ -112,9 +112,9 @@ def tokenize_inputs(model: ServedModel, ask: Ask, first: int, end: int) -> list[
     return texts
 
 
-def check_tokens_size(model: ServedModel, texts: Sequence[TokenizedText], limits: Limits) -> None:
-    """Whether tokens alone, as Tokenize answers them, fit into an answer."""
-    size = sum(INPUT_BYTES + len(text) * (TOKEN_BYTES + model.tokenizer.longest_token_bytes) for text in texts)
+def check_tokens_size(model: ServedModel, limits: Limits, tokens: int) -> None:
+    """Whether so many tokens alone, as Tokenize answers them, fit into an answer."""
+    size = limits.max_inputs * INPUT_BYTES + tokens * (TOKEN_BYTES + model.tokenizer.longest_token_bytes)
     if size > limits.max_response_bytes:
         raise InvalidInput("inputs", _too_large_an_answer(size, limits))
 

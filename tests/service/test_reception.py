@@ -1,0 +1,105 @@
+"""How requests are received: turns by what a connection sent before, and what a message may become."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+from bertapi.v1 import bert_service_pb2 as pb
+from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.errors import InvalidInput
+from bertserve.interceptors.decoding import FEW_FIELDS, decode, has_more_fields
+from bertserve.interceptors.turns import KEPT_CALLERS, Turns, Weights
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import PRETRAINING, running_server
+
+LIGHT = 1000
+
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(["arrive", "end", "leave"]), max_size=60))
+def test_turns_go_round_in_order(count: int, events: list[str]) -> None:
+    """Never more than there are, none idle while somebody waits, first come first served, and nobody forgotten."""
+    turns: Turns[int] = Turns(count)
+    held, line = set[int](), list[int]()
+    for number, event in enumerate(events):
+        if event == "arrive" and turns.begin():
+            assert not line
+            held.add(number)
+        elif event == "arrive":
+            turns.wait(number)
+            line.append(number)
+        elif event == "leave" and line:
+            turns.leave(line.pop(len(line) // 2))
+        elif event == "end" and held:
+            held.pop()
+            following = turns.end()
+            assert following == (line.pop(0) if line else None)
+            held |= {following} if following is not None else set()
+        assert len(held) <= count
+        assert turns.waiting == len(line)
+        assert not line or len(held) == count
+
+
+def test_connection_is_light_once_it_has_sent_little() -> None:
+    """A stranger is not, nor is who sent a large request lately; small ones make up for that."""
+    weights = Weights(LIGHT)
+    assert not weights.is_light("a")
+    weights.add("a", 10)
+    assert weights.is_light("a")
+    weights.add("a", 16 * LIGHT)
+    assert not weights.is_light("a")
+    for _ in range(4):
+        weights.add("a", 10)
+    assert weights.is_light("a")
+
+
+def test_connections_beyond_a_bound_are_forgotten() -> None:
+    """The oldest first; it is a stranger again."""
+    weights = Weights(LIGHT)
+    for number in range(KEPT_CALLERS + 1):
+        weights.add(str(number), 10)
+    assert not weights.is_light("0")
+    assert weights.is_light("1")
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.booleans())
+def test_fields_are_counted_as_they_stand_on_the_wire(inputs: int, layers: int, truncates: bool) -> None:
+    """Those of submessages are not."""
+    options = pb.EmbedOptions(layers=range(layers), include_tokens=True)
+    request = pb.EmbedRequest(
+        model="m", inputs=[pb.TextInput(text="a" * 300, targets=["b"])] * inputs, options=options,
+        truncation=pb.TRUNCATION_END if truncates else pb.TRUNCATION_UNSPECIFIED,
+    )  # fmt: skip
+    encoded, fields = request.SerializeToString(), 2 + inputs + truncates
+    assert has_more_fields(encoded, fields - 1)
+    assert not has_more_fields(encoded, fields)
+
+
+@given(st.binary(max_size=300))
+def test_count_of_fields_ends_on_any_bytes(encoded: bytes) -> None:
+    """Never above the number of bytes."""
+    assert not has_more_fields(encoded, len(encoded))
+
+
+def test_groups_hide_no_fields() -> None:
+    """What stands between the marks of an old-style group is counted, since parsing would go through it."""
+    assert has_more_fields(b"\x9b\x06" + b"\x12\x00" * 50 + b"\x9c\x06", 51)
+
+
+def test_message_of_many_fields_is_not_parsed() -> None:
+    """Empty inputs take two bytes each on the wire, and sixty as messages."""
+    empty = pb.EmbedRequest(inputs=[pb.TextInput()]).SerializeToString()
+    with pytest.raises(InvalidInput):
+        decode(pb.EmbedRequest.FromString, empty * 10 * FEW_FIELDS, FEW_FIELDS)
+
+
+def test_request_with_too_many_tokens_is_refused_before_all_are_made() -> None:
+    """The refusal names what was counted until then: some hundreds of the 20,000 that there are."""
+    texts = [pb.TextInput(text="cat " * 15_000)] * 200
+    with running_server(PRETRAINING, "--queue-tokens", "500") as server:
+        with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
+            pb_grpc.BertServiceStub(channel).Embed(
+                pb.EmbedRequest(inputs=texts, truncation=pb.TRUNCATION_END), timeout=60
+            )
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert 500 < int(caught.value.details().split()[1]) < 2000
