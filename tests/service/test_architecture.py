@@ -28,7 +28,7 @@ LAYERS = (
     ("engine",),
     ("bundle",),
 )
-LEAVES = {"settings", "errors", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
+LEAVES = {"settings", "errors", "deadlines", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
 TRANSPORT = {"servicer", "oip", "interceptors", "statuses", "calls", "listening", "server"}
 

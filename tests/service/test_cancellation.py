@@ -17,6 +17,7 @@ import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.batching.batcher import Batcher
+from bertserve.deadlines import has_passed
 from bertserve.errors import DeadlinePassed
 from bertserve.metrics import Metrics
 from scripted_engine import ScriptedEngine, ask, fill_lane, item, sample
@@ -57,8 +58,10 @@ async def test_cancelled_request_leaves_the_queue_at_once(
     assert sample(metrics, "bertserve_dropped_total", reason="cancelled") == 2
 
 
-async def test_cancelled_request_in_the_ready_batch_does_not_run(batcher: Batcher, engine: ScriptedEngine) -> None:
-    """The lane leaves it out when it takes the batch."""
+async def test_cancelled_request_in_the_ready_batch_does_not_run(
+    batcher: Batcher, engine: ScriptedEngine, metrics: Metrics
+) -> None:
+    """The lane leaves it out when it takes the batch, and it counts as dropped."""
     running = await fill_lane(batcher, engine)
     running[1].cancel()
     await asyncio.gather(running[1], return_exceptions=True)
@@ -66,6 +69,7 @@ async def test_cancelled_request_in_the_ready_batch_does_not_run(batcher: Batche
     assert await running[0] == [1]
     assert await ask(batcher, item(7)) == [7]
     assert engine.batches == [[1], [7]]
+    assert sample(metrics, "bertserve_dropped_total", reason="cancelled") == 1
 
 
 async def test_deadline_that_passes_in_the_queue_fails_the_request(
@@ -177,11 +181,35 @@ def test_deadline_in_the_queue_of_a_busy_server(tmp_path: Path) -> None:
         assert {call.code() for call in blockers} == {grpc.StatusCode.OK}
         assert stub.Embed(REQUEST, timeout=60).embeddings
         assert tokens_run(server) == per_call * 202
-        dropped = sum(
-            server.sample(f'bertserve_dropped_total{{model="pretraining",reason="{reason}"}}')
-            for reason in ("cancelled", "expired")
-        )
-        assert dropped == 20
+        assert server.sample('bertserve_dropped_total{model="pretraining",reason="expired"}') == 20
+
+
+def test_deadline_that_passes_mid_batch_is_told_from_a_caller_who_leaves(tmp_path: Path) -> None:
+    """gRPC cancels either call; they are counted as DeadlineExceeded and Canceled."""
+    stall = tmp_path / "stall"
+    environment = {"STALL_WHILE": str(stall)}
+    with (
+        running_server(PRETRAINING, environment=environment, program=FAULTY_SERVER) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = pb_grpc.BertServiceStub(channel)
+        stall.touch()
+        late = stub.Embed.future(REQUEST, timeout=0.5)
+        leaving = stub.Embed.future(REQUEST, timeout=60)
+        waits(server, f"grpc_server_started_total{{{CALLS}}}", 2)
+        leaving.cancel()
+        assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        for code in ("DeadlineExceeded", "Canceled"):
+            waits(server, f'grpc_server_handled_total{{grpc_code="{code}",{CALLS}}}', 1)
+        stall.unlink()
+
+
+@pytest.mark.parametrize(
+    ("remaining", "waited", "is_late"), [(0.0, 1.0, True), (0.09, 9.9, True), (0.2, 9.8, False), (1.0, 1.0, False)]
+)
+def test_deadline_has_passed_within_what_grpc_rounds(remaining: float, waited: float, is_late: bool) -> None:
+    """A hundredth of the caller's time, and what headers take on their way."""
+    assert has_passed(remaining, waited) is is_late
 
 
 def test_caller_who_leaves_during_drain_ends_it_sooner(tmp_path: Path) -> None:

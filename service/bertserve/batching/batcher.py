@@ -18,6 +18,7 @@ from bertserve.batching.flight import Flight
 from bertserve.batching.line import Entry, Line, Request, Share
 from bertserve.batching.model import Model
 from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
+from bertserve.deadlines import has_passed
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.lanes import BatchResult, Job, Lanes
 from bertserve.engine.session import Engine
@@ -213,6 +214,8 @@ class Batcher:
         if model is None or flight is None:  # given up before
             return
         self._dispatch()
+        for entry in flight.left_out:
+            self._count_dropped(model, entry.request, 1, flight.started or time.monotonic())
         if isinstance(result, Exception):
             for entry in flight.entries:
                 self._fail(entry.request, result)
@@ -260,9 +263,12 @@ class Batcher:
         """Take what still waits of an ended request out of the queue, before it costs anything."""
         now = time.monotonic()
         dropped = model.line.drop(request, now)
-        if dropped:
-            is_late = request.deadline is not None and request.deadline <= now
-            model.metrics.dropped["expired" if is_late else "cancelled"].inc(dropped)
+        self._count_dropped(model, request, dropped, now)
+
+    def _count_dropped(self, model: Model, request: Request, items: int, now: float) -> None:
+        if items:
+            is_late = request.deadline is not None and has_passed(request.deadline - now, now - request.arrived)
+            model.metrics.dropped["expired" if is_late else "cancelled"].inc(items)
 
     def _wait_seconds(self, model: Model, tokens: int) -> float:
         """Until the last item of a request of so many tokens would start: once the batches under way leave a lane free,

@@ -15,11 +15,15 @@ from bertserve.engine.session import Engine
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """Packed where it is made; `take` and `finish` run on the lane. started: when it was taken, by `time.monotonic`."""
+    """Packed where it is made; `take` and `finish` run on the lane. started: when it was taken, by `time.monotonic`.
+
+    left_out: what had ended by then.
+    """
 
     engine: Engine
     entries: list[Entry]
     started: float | None = None
+    left_out: list[Entry] = field(default_factory=list)
     packed: PackedBatch = field(init=False)
 
     def __post_init__(self) -> None:
@@ -28,12 +32,12 @@ class Flight:
     def take(self) -> PackedBatch | None:
         self.started = time.monotonic()
         live = [entry for entry in self.entries if entry.request.is_live]
-        if not live:
-            return None
         if len(live) < len(self.entries):
+            self.left_out = [entry for entry in self.entries if entry not in live]
             self.entries = live
-            self.packed = self.engine.pack([entry.item for entry in live])
-        return self.packed
+            if live:
+                self.packed = self.engine.pack([entry.item for entry in live])
+        return self.packed if live else None
 
     def finish(self, result: BatchResult) -> BatchResult:
         """Results in place of outputs, item by item, so that nothing holds the outputs of whole batches any longer."""

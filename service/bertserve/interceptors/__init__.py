@@ -14,6 +14,7 @@ from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from bertserve.deadlines import has_passed
 from bertserve.errors import EngineUnavailable, InvalidInput, Overloaded, RequestError
 from bertserve.interceptors.decoding import FEW_FIELDS, decode
 from bertserve.interceptors.frames import forget_frames
@@ -142,7 +143,7 @@ def _observe_unary(series: _RpcSeries, handler: Handler) -> Handler:
         try:
             return await respond(request, context)
         except BaseException as error:
-            code = end_code(error, context)
+            code = end_code(error, context, time.monotonic() - started)
             raise
         finally:
             series.end(code, time.monotonic() - started)
@@ -162,7 +163,7 @@ def _observe_stream(series: _RpcSeries, handler: Handler) -> Handler:
                 async for response in responses:
                     yield response
         except BaseException as error:
-            code = end_code(error, context)
+            code = end_code(error, context, time.monotonic() - started)
             raise
         finally:
             series.end(code, time.monotonic() - started)
@@ -273,10 +274,12 @@ def _details(error: RequestError) -> list[message.Message]:
     return []
 
 
-def end_code(error: BaseException, context: Context) -> grpc.StatusCode:
-    """The status of a call that ended with an error."""
+def end_code(error: BaseException, context: Context, seconds: float) -> grpc.StatusCode:
+    """The status of a call that ended with an error after so long."""
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return grpc.StatusCode.CANCELLED
+        remaining = context.time_remaining()
+        is_late = remaining is not None and has_passed(remaining, seconds)
+        return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
     return _set_code(context) or grpc.StatusCode.UNKNOWN
 
 

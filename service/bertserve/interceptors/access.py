@@ -101,7 +101,7 @@ class _Call:
     def log_failed(self, error: BaseException) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
             return
-        self._log(end_code(error, self._context).name)
+        self._log(end_code(error, self._context, time.monotonic() - self._started).name)
 
     def _log(self, code: str, **fields: object) -> None:
         seconds = round(time.monotonic() - self._started, 6)

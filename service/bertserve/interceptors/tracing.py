@@ -76,11 +76,12 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
             kind=SpanKind.SERVER,
             attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
         )
+        started = time.monotonic()
         code = grpc.StatusCode.OK
         try:
             yield span
         except BaseException as error:
-            code = end_code(error, context)
+            code = end_code(error, context, time.monotonic() - started)
             raise
         finally:
             span.set_attribute("rpc.grpc.status_code", int(code.value[0]))
