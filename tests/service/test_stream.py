@@ -132,6 +132,24 @@ def test_slow_reader_stops_the_reading_of_his_stream() -> None:
         call.cancel()
 
 
+def test_slow_reader_holds_few_large_answers() -> None:
+    """What is answered and not read is bounded in bytes too, where a window of tokens would let thousands run."""
+    layers = pb.AnalyzeOptions(embed=pb.EmbedOptions(pooling=pb.POOLING_NONE, layers=[0, 1, 2]))
+    arguments = ("--batch-tokens", "65536")
+    with running_server(PRETRAINING, *arguments) as server, grpc.insecure_channel(server.target) as channel:
+        stub = pb_grpc.BertServiceStub(channel)
+        call = stub.StreamAnalyze(ask(number, "cat " * 120, options=layers) for number in itertools.count())
+        size = next(call).ByteSize()
+        before = -1.0
+        while (tokens := server.sample('bertserve_tokens_total{model="pretraining"}')) != before:
+            before = tokens
+            time.sleep(0.5)
+        unread = size * tokens / 122
+        call.cancel()
+    assert size > 20_000
+    assert unread < 24 * 2**20
+
+
 def test_drain_answers_what_was_accepted_and_reads_no_more() -> None:
     """Then the stream ends as UNAVAILABLE, and the process in good time."""
     with running_server(PRETRAINING) as server, grpc.insecure_channel(server.target) as channel:

@@ -32,6 +32,9 @@ Finish = Callable[[int, ItemOutputs], Finished]
 # A shorter item there is not: [CLS], a token, [SEP].
 SHORTEST_ITEM_TOKENS = 3
 
+# For each that may be under way: what has to be read, tokenized, sent and taken by the caller meanwhile.
+STREAM_WINDOW_BATCHES = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completed(Generic[Finished]):
@@ -71,6 +74,11 @@ class Batcher:
             oldest_seconds=lambda: model.oldest_seconds,
             wait_seconds=lambda: self._wait_seconds(model, SHORTEST_ITEM_TOKENS),
         )
+
+    @property
+    def stream_window_tokens(self) -> int:
+        """What one stream needs unanswered to keep all lanes busy, with as much again on its way to the caller."""
+        return STREAM_WINDOW_BATCHES * self._lanes.capacity * self._limits.batch_tokens
 
     def tokens_per_second(self, engine: Engine) -> float:
         """Of one lane, as live batches measure it."""

@@ -124,8 +124,9 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
             if self._free_streams == 0:
                 await abort(context, Overloaded("too many streams are open", RETRY_AFTER_SECONDS))
             self._free_streams -= 1
+            messages = cast("AsyncGenerator[bytes]", aiter(requests))
             try:
-                async with aclosing(respond(requests, context)) as responses:
+                async with aclosing(respond(messages, context)) as responses:
                     async for response in responses:
                         yield response
             except (grpc.aio.AbortError, asyncio.CancelledError) as error:
@@ -133,6 +134,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
                 raise
             finally:
                 self._free_streams += 1
+                await messages.aclose()  # as of a unary request
 
         return grpc.stream_stream_rpc_method_handler(
             cast("Any", received), handler.request_deserializer, handler.response_serializer

@@ -59,7 +59,8 @@ class BertServicer(pb_grpc.BertServiceServicer):
         self, requests: AsyncIterator[pb.StreamAnalyzeRequest], context: Context
     ) -> AsyncGenerator[pb.StreamAnalyzeResponse]:
         deadline = deadline_of(context)
-        stream = Stream(lambda request: self._accept(request, deadline), self._draining)
+        window_tokens = self._analyzer.stream_window_tokens
+        stream = Stream(lambda request: self._accept(request, deadline), self._draining, window_tokens)
         async with aclosing(stream.answers(requests)) as answers:
             async for answer in answers:
                 yield answer
@@ -107,7 +108,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
                 answer.is_large, lambda: responses.write_stream_analysis(model, request.id, answer)
             )
 
-        return Accepted(tokens=prepared.tokens, answer=answer)
+        return Accepted(tokens=prepared.tokens, response_bytes=prepared.response_bytes, answer=answer)
 
     def _naming_fields(self, request: object, model: ServedModel) -> FieldNames:
         return FieldNames(partial(requests.field_name, request), model.name, self._metrics)

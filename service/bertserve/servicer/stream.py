@@ -1,7 +1,7 @@
 """One StreamAnalyze call: reads as long as little is unanswered, answers as results come, lets a bad input fail alone.
 
-What is unanswered, by its caller's reading included, is bounded in tokens: a slow reader stops the reading of his own
-stream, and nothing grows. Overload means waiting here, not failing.
+What is unanswered, by its caller's reading included, is bounded in tokens and in bytes of answers: a slow reader stops
+the reading of his own stream, and nothing grows. Overload means waiting here, not failing.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, Re
 from bertserve.logs import log_failure
 from bertserve.servicer.responses import write_item_error
 
-# Enough to keep several lanes busy and as much again on its way to the caller; one longer text goes alone.
-WINDOW_TOKENS = 4096
+# Of answers that wait for their caller; one larger answer goes alone.
+WINDOW_BYTES = 16 * 1024 * 1024
 
 DRAINING = "the server is draining; send the rest to another replica"
 
@@ -27,9 +27,13 @@ ENDING = (EngineUnavailable, DeadlinePassed)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """An input that passed every check. answer: waits for its turn, and raises what went wrong after."""
+    """An input that passed every check. response_bytes: an upper bound of the answer's size.
+
+    answer: waits for its turn, and raises what went wrong after.
+    """
 
     tokens: int
+    response_bytes: int
     answer: Callable[[], Awaitable[pb.StreamAnalyzeResponse]]
 
 
@@ -37,14 +41,19 @@ class Stream:
     """accept: checks a request, and raises what its caller did wrong. draining: from when on nothing more is read."""
 
     def __init__(
-        self, accept: Callable[[pb.StreamAnalyzeRequest], Awaitable[Accepted]], draining: asyncio.Event
+        self,
+        accept: Callable[[pb.StreamAnalyzeRequest], Awaitable[Accepted]],
+        draining: asyncio.Event,
+        window_tokens: int,
     ) -> None:
+        """window_tokens: of what is unanswered; one longer text goes alone."""
         self._accept = accept
+        self._window_tokens = window_tokens
         self._draining = draining
-        self._answered: asyncio.Queue[tuple[pb.StreamAnalyzeResponse, int] | None] = asyncio.Queue()
+        self._answered: asyncio.Queue[tuple[pb.StreamAnalyzeResponse, int, int] | None] = asyncio.Queue()
         self._has_room = asyncio.Event()
         self._has_room.set()
-        self._unanswered_tokens = 0
+        self._unanswered_tokens = self._unanswered_bytes = 0
         self._open: set[asyncio.Task[None]] = set()
         self._is_read = False
         self._failure: Exception | None = None
@@ -59,12 +68,14 @@ class Stream:
         drain = asyncio.create_task(self._stop_on_drain(reader))
         try:
             while (answered := await self._answered.get()) is not None:
-                response, tokens = answered
+                response, tokens, response_bytes = answered
                 yield response
-                self._count(-tokens)
+                self._count(-tokens, -response_bytes)
         finally:
-            for task in (reader, drain, *self._open):
+            tasks = (reader, drain, *self._open)
+            for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if self._failure is not None:
             raise self._failure
 
@@ -93,10 +104,10 @@ class Stream:
         except ENDING:
             raise
         except RequestError as error:
-            self._answered.put_nowait((write_item_error(request.id, error), 1))
-            self._count(1)
+            self._answered.put_nowait((write_item_error(request.id, error), 1, 0))
+            self._count(1, 0)
             return
-        self._count(accepted.tokens)
+        self._count(accepted.tokens, accepted.response_bytes)
         task = asyncio.create_task(self._answer(request.id, accepted))
         self._open.add(task)
         task.add_done_callback(self._close)
@@ -113,7 +124,7 @@ class Stream:
             if not isinstance(error, InvalidInput):
                 log_failure("an input of a stream failed", error)
             response = write_item_error(request_id, error)
-        self._answered.put_nowait((response, accepted.tokens))
+        self._answered.put_nowait((response, accepted.tokens, accepted.response_bytes))
 
     def _close(self, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
@@ -123,9 +134,10 @@ class Stream:
         if self._is_read and not self._open:
             self._answered.put_nowait(None)
 
-    def _count(self, tokens: int) -> None:
+    def _count(self, tokens: int, response_bytes: int) -> None:
         self._unanswered_tokens += tokens
-        if self._unanswered_tokens < WINDOW_TOKENS:
+        self._unanswered_bytes += response_bytes
+        if self._unanswered_tokens < self._window_tokens and self._unanswered_bytes < WINDOW_BYTES:
             self._has_room.set()
         else:
             self._has_room.clear()

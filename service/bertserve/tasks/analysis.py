@@ -75,6 +75,10 @@ class Analyzer:
     def limits(self) -> Limits:
         return self._limits
 
+    @property
+    def stream_window_tokens(self) -> int:
+        return self._batcher.stream_window_tokens
+
     async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None) -> Answer:
         """Everything that was asked, from one pass per input. deadline: by `time.monotonic`.
 
