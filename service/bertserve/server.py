@@ -19,7 +19,9 @@ from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
 from bertserve.cores import usable_cores
 from bertserve.engine.lanes import Lanes
-from bertserve.interceptors import MetricsInterceptor, OpenCalls, StatusInterceptor
+from bertserve.interceptors.counting import MetricsInterceptor
+from bertserve.interceptors.open_calls import OpenCalls
+from bertserve.interceptors.translation import StatusInterceptor
 from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
 from bertserve.loading import load_model, measure_speed
 from bertserve.logs import log

@@ -14,7 +14,7 @@ from typing import Any, cast
 import grpc
 
 from bertserve.calls import ANSWERED
-from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, end_code
+from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, end_code, error_code
 from bertserve.logs import LOGGER, REQUEST_ID, log_detail
 
 REQUEST_ID_KEY = "x-request-id"
@@ -57,7 +57,7 @@ def _observe_unary(method: str, handler: Handler) -> Handler:
         except BaseException as error:
             call.log_failed(error)
             raise
-        call.log_answered()
+        call.log_ended()
         return response
 
     return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
@@ -74,7 +74,7 @@ def _observe_stream(method: str, handler: Handler) -> Handler:
         except BaseException as error:
             call.log_failed(error)
             raise
-        call.log_answered()
+        call.log_ended()
 
     return grpc.stream_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
@@ -88,20 +88,21 @@ class _Call:
         self._started = time.monotonic()
         context.set_trailing_metadata(((REQUEST_ID_KEY, REQUEST_ID.get()),))
 
-    def log_answered(self) -> None:
+    def log_ended(self) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
             return
         answered = ANSWERED.get()
+        code = end_code(self._context).name
         if answered is None:
-            self._log("OK")
+            self._log(code)
         else:
             stages = {name: round(seconds, 6) for name, seconds in asdict(answered.timings).items()}
-            self._log("OK", model=answered.model, **stages)
+            self._log(code, model=answered.model, **stages)
 
     def log_failed(self, error: BaseException) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
             return
-        self._log(end_code(error, self._context, time.monotonic() - self._started).name)
+        self._log(error_code(error, self._context, time.monotonic() - self._started).name)
 
     def _log(self, code: str, **fields: object) -> None:
         seconds = round(time.monotonic() - self._started, 6)

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias, cast
 import grpc
 
 from bertserve.errors import Overloaded, RequestError, Undecodable
-from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, abort
+from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler
 from bertserve.interceptors.frames import forget_frames
+from bertserve.interceptors.translation import set_status
 from bertserve.interceptors.turns import Turns, Weights
 
 # What a client may send before the server asks for more: such a request costs no more memory than its headers did.
@@ -86,7 +87,8 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
                 request = await self._receive(requests, context)
                 held = self._hold(len(request))
             except RequestError as error:
-                await abort(context, error)
+                set_status(context, error)
+                return None
             answer = respond(decode(request), context)
             del request
             try:
@@ -108,7 +110,8 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
             try:
                 request = await self._receive(requests, context)
             except RequestError as error:
-                await abort(context, error)
+                set_status(context, error)
+                return
             watching = respond(decode(request), context)
             del request
             await watching
@@ -122,7 +125,8 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
 
         async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
             if self._free_streams == 0:
-                await abort(context, Overloaded("too many streams are open", RETRY_AFTER_SECONDS))
+                set_status(context, Overloaded("too many streams are open", RETRY_AFTER_SECONDS))
+                return
             self._free_streams -= 1
             messages = cast("AsyncGenerator[bytes]", aiter(requests))
             try:

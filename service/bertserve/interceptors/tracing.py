@@ -13,7 +13,7 @@ from typing import Any, cast
 import grpc
 
 from bertserve.calls import ANSWERED
-from bertserve.interceptors import Context, Continuation, Handler, end_code
+from bertserve.interceptors import Context, Continuation, Handler, end_code, error_code
 
 try:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -77,11 +77,12 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
             attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
         )
         started = time.monotonic()
-        code = grpc.StatusCode.OK
+        code = grpc.StatusCode.UNKNOWN
         try:
             yield span
+            code = end_code(context)
         except BaseException as error:
-            code = end_code(error, context, time.monotonic() - started)
+            code = error_code(error, context, time.monotonic() - started)
             raise
         finally:
             span.set_attribute("rpc.grpc.status_code", int(code.value[0]))
