@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import grpc
 import numpy as np
+from bertserve.cores import usable_cores
 from rich.console import Console
 
 from bertbench.load.generator import Generator
@@ -26,7 +27,8 @@ CONNECTIONS = 32
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overload:
     """refused: by the server's count. lost: let in, but never answered. refusal_p99_at_most: seconds, by the server's
-    clock; None where it is beyond its histogram. memory_before, memory_after: bytes, before and after the overload."""
+    clock; None where it is beyond its histogram. memory_before, memory_after: bytes, before and after the overload.
+    cores: of this machine."""
 
     saturated: Summary
     overloaded: Summary
@@ -35,11 +37,18 @@ class Overload:
     refusal_p99_at_most: float | None
     memory_before: int
     memory_after: int
+    cores: int
 
     @property
     def ratio(self) -> float:
         """Calls answered in time ÷ calls answered at saturation."""
         return self.overloaded.answered_rate / self.saturated.answered_rate
+
+    @property
+    def corrected_ratio(self) -> float:
+        """The same, each per core that the generator left: asking three times as much takes some of the server's."""
+        left, left_saturated = (self.cores - run.client_cpu_cores for run in (self.overloaded, self.saturated))
+        return self.ratio * left_saturated / left
 
 
 def measure_overload(workload: Workload, console: Console, flags: Sequence[str], seconds: float) -> Overload:
@@ -63,6 +72,7 @@ def measure_overload(workload: Workload, console: Console, flags: Sequence[str],
         refusal_p99_at_most=bound_refusals(before, after, refused, 0.99),
         memory_before=memory_before,
         memory_after=memory_after,
+        cores=usable_cores(),
     )
 
 
