@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bertbench.balancing.command import balancing
 from bertbench.checkpoint import checkpoint
 from bertbench.graph.command import graph
 from bertbench.load.command import load
@@ -15,6 +16,7 @@ app.command()(graph)
 app.command()(checkpoint)
 app.command()(load)
 app.command()(peers)
+app.command()(balancing)
 app.add_typer(serving, name="serving")
 
 
