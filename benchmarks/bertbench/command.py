@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from bertbench.autoscaling.command import autoscaling
 from bertbench.balancing.command import balancing
 from bertbench.checkpoint import checkpoint
 from bertbench.graph.command import graph
@@ -17,6 +18,7 @@ app.command()(checkpoint)
 app.command()(load)
 app.command()(peers)
 app.command()(balancing)
+app.command()(autoscaling)
 app.add_typer(serving, name="serving")
 
 

@@ -30,8 +30,8 @@ SENTENCE = "calculus is a branch of mathematics that studies continuous change"
 class Plan:
     """examples: the folder of the proxies' configurations. seconds: how long shares are counted, and how long each
     replica's going is watched. ways: how replicas go. rounds: how many go each way. least: how many there must be
-    before one goes; new ones are added up to that. callers: of each client, in a closed loop. drain_pause: the replicas'
-    setting. connection_age: theirs too, but for those behind proxies, which find new ones without it and keep the
+    before one goes; new ones are added up to that. callers: of each client, in a closed loop. drain_pause: theirs, in
+    seconds. connection_age: theirs too, but for those behind proxies, which find new ones without it and keep the
     default. warmup_seconds: of load before shares are counted. notice_seconds: from when a replica is forgotten to its
     SIGTERM, where it is retired. join_seconds: how long a new one is waited for.
     """
