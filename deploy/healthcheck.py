@@ -1,12 +1,14 @@
-"""Exit status 0 if the server in this container says over gRPC that it is ready; for Docker's HEALTHCHECK.
+"""Exit status 0 if the server in this container says that it is ready; for Docker's HEALTHCHECK.
 
-Kubernetes asks the same by itself, with grpc probes. A server that demands TLS needs a health check of its own.
+Over gRPC, as Kubernetes' probes ask; where the server demands TLS, whose authorities are nobody's business here, by
+/readyz on the metrics port, which stays plain HTTP. Reads the settings as the server does, flags left out.
 """
 
-import os
 import sys
+import urllib.request
 
 import grpc
+from bertserve.settings import read_settings
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 SERVICE = "bertapi.v1.BertService"
@@ -14,7 +16,22 @@ TIMEOUT_SECONDS = 3
 
 
 def main() -> int:
-    target = f"127.0.0.1:{os.environ.get('BERTSERVE_PORT', '50051')}"
+    settings = read_settings([])
+    if settings.tls_certificate is not None:
+        return ask_http(f"http://127.0.0.1:{settings.metrics_port}/readyz")
+    return ask_grpc(f"127.0.0.1:{settings.port}")
+
+
+def ask_http(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS):  # noqa: S310 (our own address)
+            return 0
+    except OSError as error:
+        sys.stderr.write(f"{url}: {error}\n")
+        return 1
+
+
+def ask_grpc(target: str) -> int:
     with grpc.insecure_channel(target) as channel:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         try:

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from .containers import build_image, make_base
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 KUBECTL = Path(sys.executable).parent / "kubectl"
@@ -66,6 +68,12 @@ def pod(base: list[Resource]) -> Resource:
 def container(base: list[Resource]) -> Resource:
     """The container of the base's pods."""
     return container_of(base)
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The project's image; skips where it cannot be built and run."""
+    return build_image(make_base())
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bertserve.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -22,27 +23,35 @@ def test_hadolint_finds_nothing() -> None:
     assert (completed.returncode, completed.stdout) == (0, "")
 
 
-def test_there_are_two_stages_of_one_base(instructions: Instructions) -> None:
-    """What builds does not serve, and both stages follow the one build argument."""
-    assert values_of(instructions, "FROM") == ["${BASE_IMAGE} AS build", "${BASE_IMAGE}"]
+def test_the_last_stage_is_the_server(instructions: Instructions) -> None:
+    """What builds does not serve or export, all stages follow the one build argument, and a build without a target
+    makes the server."""
+    assert values_of(instructions, "FROM") == [
+        "${BASE_IMAGE} AS build",
+        "${BASE_IMAGE} AS serve",
+        "build AS build-export",
+        "${BASE_IMAGE} AS export",
+        "serve",
+    ]
     assert instructions[0] == ("ARG", "BASE_IMAGE=python:3.12-slim-bookworm")
 
 
-def test_the_served_stage_runs_nothing_at_build_time(instructions: Instructions) -> None:
-    """The last stage only copies: no package manager leaves traces in it."""
-    last = max(index for index, (instruction, _) in enumerate(instructions) if instruction == "FROM")
-    assert not values_of(instructions[last:], "RUN")
+@pytest.mark.parametrize("name", ["serve", "export"])
+def test_a_stage_that_is_kept_runs_nothing_at_build_time(instructions: Instructions, name: str) -> None:
+    """It only copies: no package manager leaves traces in it."""
+    assert not values_of(stage(instructions, name), "RUN")
 
 
-def test_the_user_is_the_pods(instructions: Instructions, pod: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ["serve", "export"])
+def test_the_user_is_the_pods(instructions: Instructions, pod: dict[str, Any], name: str) -> None:
     """A numeric user, which runAsNonRoot can check, and the same as in the manifest."""
     security = pod["securityContext"]
-    assert values_of(instructions, "USER") == [f"{security['runAsUser']}:{security['runAsGroup']}"]
+    assert values_of(stage(instructions, name), "USER") == [f"{security['runAsUser']}:{security['runAsGroup']}"]
 
 
 def test_the_server_gets_signals_itself(instructions: Instructions) -> None:
     """No shell stands between the container and SIGTERM."""
-    (entrypoint,) = values_of(instructions, "ENTRYPOINT")
+    (entrypoint,) = values_of(stage(instructions, "serve"), "ENTRYPOINT")
     assert json.loads(entrypoint) == ["bertserve"]
 
 
@@ -54,7 +63,7 @@ def test_exposed_ports_are_those_of_the_pod(instructions: Instructions, containe
 
 def test_every_variable_is_a_setting(instructions: Instructions) -> None:
     """The image's BERTSERVE_* variables are read by the server; it listens on all of the container's addresses."""
-    (environment,) = values_of(instructions, "ENV")
+    (environment,) = values_of(stage(instructions, "serve"), "ENV")
     variables = dict(pair.split("=", 1) for pair in environment.split() if pair.startswith("BERTSERVE_"))
     assert set(variables) <= {f"BERTSERVE_{name.upper()}" for name in Settings.model_fields}
     assert variables["BERTSERVE_HOST"] == "0.0.0.0"  # noqa: S104 (in the container)
@@ -65,7 +74,15 @@ def test_the_context_is_a_list_of_what_enters() -> None:
     first, *rest = (ROOT / ".dockerignore").read_text().splitlines()
     named = {line.removeprefix("!") for line in rest if line.startswith("!")}
     assert first == "*"
-    assert all((ROOT / name).exists() for name in named)
+    # Where a bundle to bake in lies, if there is one.
+    assert all((ROOT / name).exists() for name in named - {"bundles"})
+
+
+def stage(instructions: Instructions, name: str) -> Instructions:
+    """The instructions of a stage, its FROM first."""
+    starts = [number for number, (instruction, _) in enumerate(instructions) if instruction == "FROM"]
+    (first,) = [start for start in starts if instructions[start][1].endswith(f" AS {name}")]
+    return instructions[first : next(start for start in starts if start > first)]
 
 
 def values_of(instructions: Instructions, wanted: str) -> list[str]:
