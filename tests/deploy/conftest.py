@@ -73,7 +73,7 @@ def container(base: list[Resource]) -> Resource:
 @pytest.fixture(scope="session")
 def image() -> str:
     """The project's image; skips where it cannot be built and run."""
-    return build_image(make_base())
+    return IMAGE_ if (IMAGE_ := __import__("os").environ.get("QUICK_IMAGE")) else build_image(make_base())
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from bertapi.transport import channel_options
 
 from bertbench.errors import BenchError
 from bertbench.load.requests import PreparedRequest
-from bertbench.load.transports import CHANNEL_OPTIONS, GrpcTransport
+from bertbench.load.transports import GrpcTransport
 
 CONNECT_SECONDS = 15.0
 TIMEOUT_SECONDS = 10.0
@@ -24,7 +24,7 @@ ASK_NAMES_MILLISECONDS = 1000
 
 
 class Client(StrEnum):
-    """plain: round robin alone. published: the service config of this API, with health and retries."""
+    """plain: gRPC's defaults with round robin. published: the service config of this API, with health and retries."""
 
     PLAIN = "plain"
     PUBLISHED = "published"
@@ -53,7 +53,7 @@ def options_of(client: Client, target: str) -> list[tuple[str, Any]]:
     ]
     if client is Client.PUBLISHED:
         return [*channel_options(target), *own]
-    return [*CHANNEL_OPTIONS, *own]
+    return [("grpc.service_config", '{"loadBalancingConfig":[{"round_robin":{}}]}'), *own]
 
 
 @dataclass(slots=True)
