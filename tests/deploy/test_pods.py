@@ -71,12 +71,18 @@ def test_the_pod_starts(overlay: str, image: str, bundle_url: str, tmp_path: Pat
     file = tmp_path / "manifest.yaml"
     file.write_text(yaml.safe_dump_all(manifest))
     try:
-        engine("podman", "play", "kube", file)
+        played = engine("podman", "play", "kube", file, check=False)
+        if played.returncode:
+            logs = [
+                engine("podman", "logs", f"{name}-{one['name']}", check=False) for one in spec.get("initContainers", [])
+            ]
+            pytest.fail(f"{played.stderr}{[log.stderr + log.stdout for log in logs]}")
         container_name = f"{name}-{spec['containers'][0]['name']}"
         wait_until_ready(container_name, 50051)
         engine("podman", "exec", container_name, "python", "/opt/bertserve/healthcheck.py")
     finally:
-        engine("podman", "play", "kube", "--down", file, check=False)
+        # A pod that did not start is not taken down by its manifest.
+        engine("podman", "pod", "rm", "--force", "--time=0", name, check=False)
         engine("podman", "secret", "rm", "bertserve-tls", check=False)
 
 

@@ -67,8 +67,9 @@ async def _watch(prometheus: Prometheus, query: str, target: str, load: Load) ->
     async def watch(seconds: float, *, is_loaded: bool) -> None:
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
-            (wait,) = await asyncio.to_thread(prometheus.query, query)
-            moments.append(Moment(seconds=now - began, wait=wait, is_loaded=is_loaded))
+            # Nothing, where a scrape took too long; an autoscaler keeps what it has, then.
+            for wait in await asyncio.to_thread(prometheus.query, query):
+                moments.append(Moment(seconds=now - began, wait=wait, is_loaded=is_loaded))
             await asyncio.sleep(ASK_EVERY_SECONDS)
 
     await watch(load.before, is_loaded=False)
