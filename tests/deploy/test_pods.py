@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import copy
+import shutil
 import tarfile
-import threading
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,33 +20,13 @@ from .test_overlays import OVERLAYS, predictor_pods
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
-# Of podman's network, where the host answers pods.
-GATEWAY = "10.88.0.1"
-
 Resource = dict[str, Any]
 
 
-@pytest.fixture
-def bundle_url(tmp_path: Path) -> Iterator[str]:
-    """Where pods can download a bundle."""
-    with tarfile.open(tmp_path / "bundle.tar.gz", "w:gz") as tar:
-        tar.add(PRETRAINING, ".")
-    with ThreadingHTTPServer(("", 0), partial(SilentHandler, directory=tmp_path)) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        yield f"http://{GATEWAY}:{http.server_port}/bundle.tar.gz"
-        http.shutdown()
-
-
-class SilentHandler(SimpleHTTPRequestHandler):
-    """Of a folder."""
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_the_pod_starts(overlay: str, image: str, bundle_url: str, tmp_path: Path) -> None:
-    """As it stands, but for the image's name and where its Secret and bundle come from; its health check passes."""
+def test_the_pod_starts(overlay: str, image: str, tmp_path: Path) -> None:
+    """As it stands, but for the image's name and where certificate and bundle come from: folders here. Its health check
+    passes."""
     resources = copy.deepcopy(rendered(overlay))
     manifest = [*predictor_pods(overlay), *(one for one in resources if one["kind"] in {"ConfigMap", "Deployment"})]
     pod = manifest[-1]
@@ -59,14 +35,16 @@ def test_the_pod_starts(overlay: str, image: str, bundle_url: str, tmp_path: Pat
         container |= {"image": image, "imagePullPolicy": "Never"}
     for container in spec.get("initContainers", []):
         container["env"] = [
-            {"name": "BUNDLE_URL", "value": bundle_url},
+            {"name": "BUNDLE_URL", "value": "file:///store/bundle.tar.gz"},
             {"name": "BUNDLE_ID", "value": read_bundle(PRETRAINING).manifest.bundle_id},
         ]
+        container["volumeMounts"].append({"name": "store", "mountPath": "/store"})
+        spec["volumes"].append({"name": "store", **folder(bundle_folder(tmp_path))})
     for volume in spec["volumes"]:
         if "secret" in volume:
-            # The default, which podman 4.3 needs to be told.
-            volume["secret"]["optional"] = False
-            manifest.insert(0, secret(tmp_path))
+            # Podman 4.3 hands Secrets on as they are encoded.
+            del volume["secret"]
+            volume |= folder(tls_folder(tmp_path))
     name = "bertserve-pod-0" if pod["kind"] == "Deployment" else "bertserve"
     file = tmp_path / "manifest.yaml"
     file.write_text(yaml.safe_dump_all(manifest))
@@ -83,12 +61,28 @@ def test_the_pod_starts(overlay: str, image: str, bundle_url: str, tmp_path: Pat
     finally:
         # A pod that did not start is not taken down by its manifest.
         engine("podman", "pod", "rm", "--force", "--time=0", name, check=False)
-        engine("podman", "secret", "rm", "bertserve-tls", check=False)
 
 
-def secret(folder: Path) -> Resource:
-    """A Secret of type tls."""
-    pair = Authority(folder / "tls").issue("server")
-    files = {"tls.crt": pair.certificate, "tls.key": pair.key}
-    data = {name: base64.b64encode(path.read_bytes()).decode() for name, path in files.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "bertserve-tls"}, "data": data}
+def folder(path: Path) -> Resource:
+    """A volume of this machine, which anybody may read."""
+    path.chmod(0o755)
+    for file in path.iterdir():
+        file.chmod(0o644)
+    return {"hostPath": {"path": str(path), "type": "Directory"}}
+
+
+def bundle_folder(parent: Path) -> Path:
+    """With a bundle as the init container expects it."""
+    (store := parent / "store").mkdir()
+    with tarfile.open(store / "bundle.tar.gz", "w:gz") as tar:
+        tar.add(PRETRAINING, ".")
+    return store
+
+
+def tls_folder(parent: Path) -> Path:
+    """With the files of a Secret of type tls."""
+    (tls := parent / "tls").mkdir()
+    pair = Authority(parent / "authority").issue("server")
+    shutil.copy(pair.certificate, tls / "tls.crt")
+    shutil.copy(pair.key, tls / "tls.key")
+    return tls

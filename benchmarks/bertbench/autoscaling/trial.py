@@ -68,8 +68,8 @@ async def _watch(prometheus: Prometheus, query: str, target: str, load: Load) ->
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
             # Nothing, where a scrape took too long; an autoscaler keeps what it has, then.
-            for wait in await asyncio.to_thread(prometheus.query, query):
-                moments.append(Moment(seconds=now - began, wait=wait, is_loaded=is_loaded))
+            waits = await asyncio.to_thread(prometheus.query, query)
+            moments.extend(Moment(seconds=now - began, wait=wait, is_loaded=is_loaded) for wait in waits)
             await asyncio.sleep(ASK_EVERY_SECONDS)
 
     await watch(load.before, is_loaded=False)
