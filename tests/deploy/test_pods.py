@@ -20,6 +20,8 @@ from .test_overlays import OVERLAYS, predictor_pods
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
+FILTERS = "from tarfile import data_filter"
+
 Resource = dict[str, Any]
 
 
@@ -33,6 +35,11 @@ def test_the_pod_starts(overlay: str, image: str, tmp_path: Path) -> None:
     spec = pod["spec"]["template"]["spec"] if pod["kind"] == "Deployment" else pod["spec"]
     for container in [*spec["containers"], *spec.get("initContainers", [])]:
         container |= {"image": image, "imagePullPolicy": "Never"}
+    if (
+        "initContainers" in spec
+        and engine("podman", "run", "--rm", "--entrypoint=python", image, "-c", FILTERS, check=False).returncode
+    ):
+        pytest.skip("fetch_bundle.py needs tarfile's filters, and the base image here has a Python before 3.11.4")
     for container in spec.get("initContainers", []):
         container["env"] = [
             {"name": "BUNDLE_URL", "value": "file:///store/bundle.tar.gz"},
@@ -44,7 +51,7 @@ def test_the_pod_starts(overlay: str, image: str, tmp_path: Path) -> None:
         if "secret" in volume:
             # Podman 4.3 hands Secrets on as they are encoded.
             del volume["secret"]
-            volume |= folder(tls_folder(tmp_path))
+            volume.update(folder(tls_folder(tmp_path)))
     name = "bertserve-pod-0" if pod["kind"] == "Deployment" else "bertserve"
     file = tmp_path / "manifest.yaml"
     file.write_text(yaml.safe_dump_all(manifest))
@@ -60,7 +67,7 @@ def test_the_pod_starts(overlay: str, image: str, tmp_path: Path) -> None:
         engine("podman", "exec", container_name, "python", "/opt/bertserve/healthcheck.py")
     finally:
         # A pod that did not start is not taken down by its manifest.
-        engine("podman", "pod", "rm", "--force", "--time=0", name, check=False)
+        engine("podman", "pod", "rm", "--force", name, check=False)
 
 
 def folder(path: Path) -> Resource:
