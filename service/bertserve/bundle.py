@@ -177,15 +177,30 @@ def read_bundle(path: Path) -> Bundle:
 
     Raises BundleError: not a bundle, a newer schema, a missing or changed file, an identity that does not match.
     """
+    bundle = open_bundle(path)
+    check_hashes(bundle)
+    return bundle
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Check all but the files' hashes, which take longest. Raises BundleError."""
     manifest = _parse_manifest(path)
     missing = [name for name in REQUIRED_FILES if name not in manifest.files]
     if missing:
         raise BundleError(f"{path}: the manifest does not list {', '.join(missing)}; export the bundle again")
     for name, record in manifest.files.items():
-        _check_file(path / name, record)
+        _check_size(path / name, record)
     if bundle_identity(manifest.model, manifest.files) != manifest.bundle_id:
         raise BundleError(f"{path}: the bundle id does not match the model's facts and files; export the bundle again")
     return Bundle(path=path, manifest=manifest)
+
+
+def check_hashes(bundle: Bundle) -> None:
+    """Whether every file holds what the manifest says. Raises BundleError."""
+    for name, record in bundle.manifest.files.items():
+        path = bundle.path / name
+        if hash_file(path) != record.sha256:
+            raise BundleError(f"{path}: its content differs from the manifest's hash; copy or export the bundle again")
 
 
 def bundle_identity(model: ModelFacts, files: dict[str, FileRecord]) -> str:
@@ -242,11 +257,9 @@ def _parse_manifest(path: Path) -> Manifest:
         raise BundleError(f"{manifest_path}: {where}: {first['msg']}; export the bundle again") from error
 
 
-def _check_file(path: Path, record: FileRecord) -> None:
+def _check_size(path: Path, record: FileRecord) -> None:
     if path.is_symlink() or not path.is_file():
         raise BundleError(f"{path}: missing, or not a plain file; copy or export the bundle again")
     size = path.stat().st_size
     if size != record.size:
         raise BundleError(f"{path}: {size} bytes, the manifest says {record.size}; copy or export the bundle again")
-    if hash_file(path) != record.sha256:
-        raise BundleError(f"{path}: its content differs from the manifest's hash; copy or export the bundle again")

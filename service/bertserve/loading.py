@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bertserve.batching.admission import Speed
-from bertserve.bundle import read_bundle
+from bertserve.bundle import check_hashes, open_bundle
 from bertserve.engine.golden import check_golden, read_golden
 from bertserve.engine.session import Engine
 from bertserve.models import ServedModel
@@ -18,8 +19,14 @@ def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
 
     Raises BundleError.
     """
-    bundle = read_bundle(path)
-    engine = Engine(bundle, lane_threads)
+    bundle = open_bundle(path)
+    with ThreadPoolExecutor(1) as beside:
+        checking = beside.submit(check_hashes, bundle)
+        try:
+            engine = Engine(bundle, lane_threads)
+        finally:
+            # Even where the graph did not load: a changed file says why.
+            checking.result()
     check_golden(engine)
     return ServedModel(
         name=name, bundle=bundle, tokenizer=Tokenizer(bundle.tokenizer_path, bundle.model), engine=engine
