@@ -112,9 +112,8 @@ def cancellations_findings(found: Cancellations) -> Iterator[Finding]:
     yield Finding(name="… taken out of the queue", value=f"{found.dropped:,}")
     yield Finding(name="… in a batch, at most", value=f"{found.cancelled_in_a_batch:,}")
     yield Finding(name="tokens run, tokens answered", value=f"{found.run_tokens:,}, {found.answered_tokens:,}")
-    in_a_batch = found.cancelled_in_a_batch / found.cancelled if found.cancelled else 0.0
-    answered_share = (found.calls - found.cancelled) / found.calls
-    bound = in_a_batch * (1 - answered_share)
+    # Texts are alike, so that calls stand for tokens: of those that ran, whose callers had left.
+    bound = found.cancelled_in_a_batch / max(1, found.calls - found.dropped)
     yield Finding(
         name="tokens run for nobody",
         value=f"{found.excess_tokens:,} ({found.excess_share:.1%})",
