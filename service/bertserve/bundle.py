@@ -164,6 +164,11 @@ class Bundle:
         return self.path / GRAPH_NAME
 
     @property
+    def graph_data_path(self) -> Path:
+        """Where large weights lie; small graphs have none."""
+        return self.path / GRAPH_DATA_NAME
+
+    @property
     def tokenizer_path(self) -> Path:
         return self.path / TOKENIZER_NAME
 

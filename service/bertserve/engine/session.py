@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
+from bertserve.engine.mappings import detach
 from bertserve.engine.packing import PackedBatch, pack, unpack
 
 # Since 1.29 its Linux builds report every session to their maker, unless this is set before they are loaded.
@@ -55,6 +56,8 @@ class Engine:
             self._session = ort.InferenceSession(
                 str(bundle.graph_path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
             )
+            # Or whoever writes over the file changes the weights, or ends the process.
+            detach(bundle.graph_data_path)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise BundleError(
