@@ -20,9 +20,11 @@ Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """Which model answered, and how long each stage took."""
+    """Which model answered, and how long each stage took. started: when its service took the call up, by
+    `time.monotonic`."""
 
     model: str
+    started: float
     timings: Timings
 
 

@@ -84,10 +84,11 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
     async def _infer(
         self, request: pb.ModelInferRequest, model: ServedModel, deadline: float | None
     ) -> tuple[Inference, Answer]:
+        started = time.monotonic()
         with FieldNames(field_name, model.name, self._metrics):
             inference = read_inference(request, model, self._analyzer.limits)
             answer = await self._analyzer.analyze(model, inference.ask, _earlier(deadline, inference.timeout_seconds))
-        ANSWERED.set(Answered(model=model.name, timings=answer.timings))
+        ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
         return inference, answer
 
     def _find(self, name: str, version: str) -> ServedModel:

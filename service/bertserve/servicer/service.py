@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import partial
@@ -66,11 +67,12 @@ class BertServicer(pb_grpc.BertServiceServicer):
                 yield answer
 
     async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
+        started = time.monotonic()
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
             ask = requests.read_tokenize(request, self._analyzer.limits)
             answer = await self._analyzer.tokenize(model, ask, deadline_of(context))
-        ANSWERED.set(Answered(model=model.name, timings=answer.timings))
+        ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
         return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002
@@ -89,11 +91,12 @@ class BertServicer(pb_grpc.BertServiceServicer):
         read: Callable[[Any, Limits], Ask],
         write: Callable[[ServedModel, Answer], Response],
     ) -> Response:
+        started = time.monotonic()
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
             ask = read(request, self._analyzer.limits)
             answer = await self._analyzer.analyze(model, ask, deadline_of(context))
-        ANSWERED.set(Answered(model=model.name, timings=answer.timings))
+        ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
         return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
 
     async def _accept(self, request: pb.StreamAnalyzeRequest, deadline: float | None) -> Accepted:
