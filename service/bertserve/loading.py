@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bertserve.batching.admission import Speed
 from bertserve.bundle import check_hashes, open_bundle
-from bertserve.engine.golden import check_golden, read_golden
+from bertserve.engine.golden import prove_golden, read_golden
 from bertserve.engine.session import Engine
 from bertserve.models import ServedModel
 from bertserve.tokenizer import Tokenizer
@@ -27,19 +27,18 @@ def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
         finally:
             # Even where the graph did not load: a changed file says why.
             checking.result()
-    check_golden(engine)
-    return ServedModel(
-        name=name, bundle=bundle, tokenizer=Tokenizer(bundle.tokenizer_path, bundle.model), engine=engine
-    )
+    golden = tuple(read_golden(bundle.golden_path))
+    prove_golden(engine, golden)
+    tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
+    return ServedModel(name=name, bundle=bundle, tokenizer=tokenizer, engine=engine, golden=golden)
 
 
-def measure_speed(engine: Engine) -> Speed:
+def measure_speed(model: ServedModel) -> Speed:
     """A first measurement of one lane, on the longest golden input, once it has run before.
 
     One is enough to begin with, for live batches correct the figure, and all would double the proof's time.
     """
-    items = [case.item for case in read_golden(engine.bundle.golden_path)]
-    batch = engine.pack([max(items, key=lambda item: item.length)])
+    batch = model.engine.pack([max((case.item for case in model.golden), key=lambda item: item.length)])
     started = time.monotonic()
-    engine.run(batch)
+    model.engine.run(batch)
     return Speed(tokens=batch.token_count, seconds=max(time.monotonic() - started, 1e-6))

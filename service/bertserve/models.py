@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bertserve.bundle import Bundle, ModelFacts
+from bertserve.engine.golden import GoldenCase
 from bertserve.engine.session import Engine
 from bertserve.errors import UnknownModel
 from bertserve.tokenizer import Tokenizer
@@ -13,12 +14,14 @@ from bertserve.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """One bundle under the name that callers use."""
+    """One bundle under the name that callers use. golden: what its engine can be proven by, whatever became of the
+    files."""
 
     name: str
     bundle: Bundle
     tokenizer: Tokenizer
     engine: Engine
+    golden: tuple[GoldenCase, ...]
 
     @property
     def facts(self) -> ModelFacts:

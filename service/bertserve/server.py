@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
 from bertserve.cores import usable_cores
+from bertserve.engine.golden import prove_golden
 from bertserve.engine.lanes import Lanes
 from bertserve.interceptors.counting import MetricsInterceptor
 from bertserve.interceptors.open_calls import OpenCalls
@@ -102,8 +103,9 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     open_calls = OpenCalls()
     services = _services(settings)
     health_servicer = health.aio.HealthServicer()
+    proofs = [partial(prove_golden, model.engine, model.golden) for model in served]
     supervisor = Supervisor(
-        lanes, batcher, [model.engine for model in served], settings.stall_seconds, metrics,
+        lanes, batcher, proofs, settings.stall_seconds, metrics,
         on_ready=lambda is_ready: _set_health(health_servicer, services, is_ready),
     )  # fmt: skip
     is_ready = partial(_is_ready, supervisor, open_calls)
@@ -186,7 +188,7 @@ def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], m
         metrics.add_model(
             model.name, manifest.bundle_id, model.facts.family, model.facts.precision, manifest.source.model
         )
-        batcher.add_model(model.name, model.engine, measure_speed(model.engine))
+        batcher.add_model(model.name, model.engine, measure_speed(model))
         log("model loaded", model=model.name, bundle_id=manifest.bundle_id, precision=model.facts.precision)
     return batcher
 

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(1000, ge=1, description="Connections open at a time; more are closed at once.")
     max_streams: int = Field(
-        1024, ge=1, le=100_000, description="Calls that one connection may have open; the client holds more back."
+        1024, ge=1, le=100_000, description="Calls that one connection may have open; clients hold more back or retry."
     )
     lanes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="Batches that run at the same time; auto: one per core of the CPU quota."

@@ -24,7 +24,7 @@ LIMITS = Limits(max_inputs=100, max_characters=10_000, max_top_k=100, max_respon
 def model() -> ServedModel:
     bundle = read_bundle(TAGGER)
     tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
-    return ServedModel(name="tagger", bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1))
+    return ServedModel(name="tagger", bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1), golden=())
 
 
 # Words of one token, words of many, and characters of one to four bytes.

@@ -35,9 +35,9 @@ def stub_of(target: str) -> Iterator[pb_grpc.BertServiceStub]:
 
 
 @contextmanager
-def faulty_server(stall_while: Path, *arguments: str) -> Iterator[RunningServer]:
+def faulty_server(stall_while: Path, *arguments: str, bundle: Path = PRETRAINING) -> Iterator[RunningServer]:
     environment = {"STALL_WHILE": str(stall_while)}
-    with running_server(PRETRAINING, *arguments, environment=environment, program=FAULTY_SERVER) as server:
+    with running_server(bundle, *arguments, environment=environment, program=FAULTY_SERVER) as server:
         yield server
 
 
@@ -75,6 +75,20 @@ def test_stalled_server_is_not_serving_until_its_engine_is_proven(tmp_path: Path
         assert inference.ServerReady(oip.ServerReadyRequest(), timeout=60).ready
         assert stub.Embed(REQUEST, timeout=60).embeddings
         assert server.stop() == 0
+
+
+def test_engine_is_proven_though_its_files_are_gone(tmp_path: Path) -> None:
+    """Whoever replaces a bundle on disk does not end the server that a stall befalls afterwards."""
+    stall = tmp_path / "stall"
+    bundle = Path(shutil.copytree(PRETRAINING, tmp_path / "bundle"))
+    with faulty_server(stall, "--stall-seconds", "0.5", bundle=bundle) as server, stub_of(server.target) as stub:
+        shutil.rmtree(bundle)
+        stall.touch()
+        assert outcome(stub.Embed.future(REQUEST, timeout=60)) == "UNAVAILABLE"
+        stall.unlink()
+        while server.page("/readyz")[0] != 200:
+            threading.Event().wait(0.05)
+        assert stub.Embed(REQUEST, timeout=60).embeddings
 
 
 def test_server_whose_engine_stays_stalled_exits(tmp_path: Path) -> None:

@@ -32,7 +32,9 @@ elements = st.lists(st.binary(max_size=20), max_size=8)
 def model() -> ServedModel:
     bundle = read_bundle(PRETRAINING)
     tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
-    return ServedModel(name="pretraining", bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1))
+    return ServedModel(
+        name="pretraining", bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1), golden=()
+    )
 
 
 @PATIENT

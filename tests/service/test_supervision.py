@@ -58,7 +58,7 @@ class Watch:
         self.batcher = Batcher(self.lanes, BatchLimits(batch_tokens=8, overtaken_seconds=1), 1000, self.metrics)
         self.batcher.add_model("m", self.engine, Speed(tokens=1e6, seconds=1))  # type: ignore[arg-type]
         self.supervisor = Supervisor(
-            self.lanes, self.batcher, [self.engine], STALL, self.metrics, self.note, prove  # type: ignore[arg-type, list-item]
+            self.lanes, self.batcher, [lambda: prove(self.engine)], STALL, self.metrics, self.note
         )  # fmt: skip
 
     async def note(self, is_ready: bool) -> None:

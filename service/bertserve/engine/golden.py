@@ -31,13 +31,17 @@ class GoldenCase:
 
 
 def check_golden(engine: Engine) -> None:
+    """Read the bundle's golden cases, and prove them. Raises BundleError."""
+    prove_golden(engine, read_golden(engine.bundle.golden_path))
+
+
+def prove_golden(engine: Engine, cases: Sequence[GoldenCase]) -> None:
     """Run the golden inputs, all in one batch, and compare with the bundle's own outputs.
 
-    Raises BundleError: the file cannot be read, the graph does not run, or an output differs by more than the
-    manifest's golden_tolerance, measured by `relative_difference`.
+    Raises BundleError: the graph does not run, or an output differs by more than the manifest's golden_tolerance,
+    measured by `relative_difference`.
     """
     manifest, path = engine.bundle.manifest, engine.bundle.golden_path
-    cases = read_golden(path)
     try:
         results = engine.run_items([case.item for case in cases])
     except Exception as error:  # onnxruntime raises a dozen unrelated classes

@@ -11,9 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from bertserve.batching.batcher import Batcher
-from bertserve.engine.golden import check_golden
 from bertserve.engine.lanes import Lane, Lanes
-from bertserve.engine.session import Engine
 from bertserve.logs import log, log_error, log_failure
 from bertserve.metrics import Metrics
 from bertserve.supervision.verdict import LaneState, Watched, find_lost, is_hopeless, watch
@@ -23,7 +21,7 @@ LONGEST_TICK_SECONDS = 1.0
 # The golden runs of all bundles may take so many times the stall bound.
 PROOF_PATIENCE = 3.0
 
-Prove = Callable[[Engine], None]
+Prove = Callable[[], None]
 
 
 class Supervisor:
@@ -33,25 +31,23 @@ class Supervisor:
         self,
         lanes: Lanes,
         batcher: Batcher,
-        engines: Sequence[Engine],
+        proofs: Sequence[Prove],
         stall_seconds: float,
         metrics: Metrics,
         on_ready: Callable[[bool], Awaitable[None]],
-        prove: Prove = check_golden,
     ) -> None:
         """Starts at once. stall_seconds: beyond ten times its expected time, how long a run may take.
 
-        prove: raises where an engine no longer computes what it did at export.
+        proofs: each raises where an engine no longer computes what it did at export.
         """
         self.is_ready = True
         self.has_given_up = asyncio.Event()
         self._lanes = lanes
         self._batcher = batcher
-        self._engines = engines
+        self._proofs = proofs
         self._stall_seconds = stall_seconds
         self._metrics = metrics
         self._on_ready = on_ready
-        self._prove = prove
         self._losses: list[float] = []
         self._task = asyncio.create_task(self._watch())
 
@@ -116,8 +112,8 @@ class Supervisor:
         def work() -> None:
             error: Exception | None = None
             try:
-                for engine in self._engines:
-                    self._prove(engine)
+                for prove in self._proofs:
+                    prove()
             except Exception as raised:  # whatever it is, the engine does not compute
                 error = raised
             loop.call_soon_threadsafe(settle, error)
