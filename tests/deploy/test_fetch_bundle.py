@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import re
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -12,13 +14,34 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from bertserve.bundle import read_bundle
+from bertserve.bundle import BundleError, read_bundle
 from servers import CLASSIFIER, PRETRAINING
 
 from .conftest import DEPLOY
 
 SCRIPT = DEPLOY / "components" / "model-from-init-container" / "fetch_bundle.py"
 BUNDLE_ID = read_bundle(PRETRAINING).manifest.bundle_id
+
+# The script's function in this process, where its exceptions say enough.
+fetch_here = runpy.run_path(str(SCRIPT))["fetch"]
+
+# What no bundle holds: name, type, and for links where to.
+HOSTILE = {
+    "a file above": ("../escaped", tarfile.REGTYPE, ""),
+    "a file elsewhere": ("{outside}/escaped", tarfile.REGTYPE, ""),
+    "a file above, by way of a folder": ("./a/../../escaped", tarfile.REGTYPE, ""),
+    "a file in a folder": ("folder/file", tarfile.REGTYPE, ""),
+    "a folder": ("folder", tarfile.DIRTYPE, ""),
+    "the folder above": ("..", tarfile.DIRTYPE, ""),
+    "a symbolic link": ("link", tarfile.SYMTYPE, "{outside}"),
+    "a symbolic link in the folder's place": (".", tarfile.SYMTYPE, "{outside}"),
+    "a hard link": ("link", tarfile.LNKTYPE, "manifest.json"),
+    "a device": ("device", tarfile.CHRTYPE, ""),
+    "a pipe": ("pipe", tarfile.FIFOTYPE, ""),
+    "a name cut short": ("file\0", tarfile.REGTYPE, ""),
+    "a name for Windows": ("..\\escaped", tarfile.REGTYPE, ""),
+    "a name twice": ("manifest.json", tarfile.REGTYPE, ""),
+}
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
@@ -81,6 +104,44 @@ def test_anything_else_is_refused(address: str, tmp_path: Path, name: str, reaso
     assert line.startswith(f"{address}/{name}: ")
     assert reason in line
     assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_all_but_plain_files_are_refused(tmp_path: Path, kind: str) -> None:
+    """One such member behind a good bundle: it is named, there is no bundle, and nothing lies anywhere else."""
+    name, type_, link = HOSTILE[kind]
+    member = tarfile.TarInfo(name.format(outside=tmp_path))
+    member.type, member.linkname = type_, link.format(outside=tmp_path)
+    # Without it, the name would be cut at a zero.
+    member.pax_headers = {"path": member.name}
+    with tarfile.open(tmp_path / "hostile.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.add(PRETRAINING, ".")
+        tar.addfile(member)
+    target = tmp_path / "models" / "bundle"
+    with pytest.raises(BundleError, match=re.escape(f"the tar holds {member.name!r}")):
+        fetch_here((tmp_path / "hostile.tar").as_uri(), BUNDLE_ID, target)
+    assert names_in(tmp_path) == {"hostile.tar", "models"}
+    assert names_in(target.parent) == {"bundle.partial"}
+    assert names_in(target.with_name("bundle.partial")) == names_in(PRETRAINING)
+
+
+def test_modes_are_not_the_tars(tmp_path: Path) -> None:
+    """No file becomes a program, writable for all, or one that runs as its owner."""
+
+    def open_to_all(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.mode = 0o7777
+        return member
+
+    with tarfile.open(tmp_path / "modes.tar", "w") as tar:
+        tar.add(PRETRAINING, ".", filter=open_to_all)
+    target = tmp_path / "models" / "bundle"
+    fetch_here((tmp_path / "modes.tar").as_uri(), BUNDLE_ID, target)
+    assert not any(file.stat().st_mode & 0o7113 for file in target.iterdir())
+
+
+def names_in(folder: Path) -> set[str]:
+    """Of all that lies in a folder."""
+    return {path.name for path in folder.iterdir()}
 
 
 def fetch(url: str, target: Path) -> subprocess.CompletedProcess[str]:

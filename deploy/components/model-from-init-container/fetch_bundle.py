@@ -44,12 +44,33 @@ def fetch(url: str, bundle_id: str, target: Path) -> None:
 
 
 def unpack(url: str, directory: Path) -> None:
-    """Unpack while downloading, so that the tar needs no room of its own."""
+    """Unpack while downloading: the tar needs no room of its own. Raises BundleError for all but plain files."""
+    directory.mkdir(parents=True)
     with (
         urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response,  # noqa: S310 (an operator names it)
         tarfile.open(fileobj=response, mode="r|*") as tar,
     ):
-        tar.extractall(directory, filter="data")
+        for member in tar:
+            if member.isdir() and member.name == ".":
+                continue
+            path = directory / member.name
+            content = tar.extractfile(member) if is_plain(member) and not path.exists() else None
+            if content is None:
+                raise BundleError(
+                    f"the tar holds {member.name!r}, and a bundle is plain files at the tar's top, each once; "
+                    "make it anew: tar -czf my-bert.tar.gz -C bundles/my-bert ."
+                )
+            with path.open("wb") as file:
+                shutil.copyfileobj(content, file)
+
+
+def is_plain(member: tarfile.TarInfo) -> bool:
+    """Whether a member is a file right in the folder, and neither a link nor a device.
+
+    Python has tarfile's own filters from 3.11.4 on only.
+    """
+    name = member.name.removeprefix("./")
+    return member.isreg() and name not in {"", ".", ".."} and not set(name) & set("/\\\0")
 
 
 if __name__ == "__main__":
