@@ -45,6 +45,7 @@ class SafetensorsFile:
     def names(self) -> list[str]:
         from safetensors import SafetensorError
 
+        _check_readable(self._path)
         try:
             with self._open() as file:
                 return [name for name in file.keys() if "F" in file.get_slice(name).get_dtype()]  # noqa: SIM118
@@ -72,6 +73,7 @@ class PickleFile:
     def names(self) -> list[str]:
         import torch
 
+        _check_readable(self._path)
         tensors = self._content.items()
         return [name for name, tensor in tensors if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()]
 
@@ -92,6 +94,14 @@ class PickleFile:
         if not isinstance(content, dict):
             raise ExportError(f"{self._path} holds no state dict")
         return content
+
+
+def _check_readable(path: Path) -> None:
+    """Before a library that would say something else of a file that is another user's."""
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _to_float32(tensor: Any) -> Float32s:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from bertexport.errors import ExportError
+from bertexport.weight_files import PickleFile, SafetensorsFile, WeightFile
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 from family_checkpoints import write_family_checkpoint
 
@@ -340,3 +341,10 @@ def test_a_file_without_text_is_refused(content: bytes | None, message: str, tmp
         export(checkpoint, verify=texts)
     with pytest.raises(ExportError, match=f"^--calibration {texts} {message}"):
         export(checkpoint, precision="int8", calibration=texts)
+
+
+@pytest.mark.parametrize("kind", [SafetensorsFile, PickleFile])
+def test_weights_that_cannot_be_read_are_said_to_be_just_that(kind: type[WeightFile], tmp_path: Path) -> None:
+    """Another user's, say, as safetensors leaves its files; a folder stands for them, since tests may run as root."""
+    with pytest.raises(ExportError, match=r"cannot be read \(Is a directory\)"):
+        kind(tmp_path).names()  # type: ignore[call-arg]
