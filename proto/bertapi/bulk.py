@@ -17,7 +17,8 @@ class Lines:
 
     Iterate it for the texts to send; hand each of the server's answers to `settle`, and take from `settled` what may be
     shown. A line that is no text is answered here: it is not sent, and its answer is an error like the server's.
-    shown, failed: how many answers were taken, and how many of these are errors.
+    shown, failed: how many answers were taken, and how many of these are errors. unread: why the file could not be read
+    to its end, if so; the lines before count as all there are.
     """
 
     def __init__(self, lines: Iterable[bytes], separator: str) -> None:
@@ -30,10 +31,11 @@ class Lines:
         self.shown = 0
         self.failed = 0
         self.first_failure: pb.StreamAnalyzeResponse | None = None
+        self.unread: OSError | None = None
 
     def __iter__(self) -> Iterator[InputText]:
         sent = 0
-        for number, line in enumerate(self._lines, start=1):
+        for number, line in enumerate(self._read(), start=1):
             try:
                 text = split_pair(line.removesuffix(b"\n").removesuffix(b"\r").decode(), self._separator)
             except (UnicodeDecodeError, UsageError) as error:
@@ -44,6 +46,13 @@ class Lines:
             self._line_of_sent[sent] = number
             sent += 1
             yield text
+
+    def _read(self) -> Iterator[bytes]:
+        # What is raised in gRPC's thread would reach the caller as a failed call without its reason.
+        try:
+            yield from self._lines
+        except OSError as error:
+            self.unread = error
 
     def settle(self, response: pb.StreamAnalyzeResponse) -> None:
         """An answer of the server, under the index of its text. Its id becomes the number of its line, from 1."""

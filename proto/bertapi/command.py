@@ -59,8 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough; without this the interpreter complains when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has seen enough.
+        _discard_output()
+    except OSError as error:
+        _discard_output()
+        return _fail(f"the output cannot be written: {error.strerror}", EXIT_FAILED)
     return 0
 
 
@@ -197,6 +200,9 @@ def _stream(client: BertClient, arguments: Namespace) -> int:
             failure = describe_failure(error, arguments.target)
             return _fail(f"{failure}; from line {lines.shown + 1} on there are no answers", EXIT_FAILED)
     _print_settled(lines)
+    if lines.unread is not None:
+        reason = f"{arguments.file}: {lines.unread.strerror}"
+        return _fail(f"{reason}; from line {lines.shown + 1} on it was not read", EXIT_FAILED)
     if lines.first_failure is None:
         return 0
     reason = _one_line(lines.first_failure.error.message)
@@ -249,6 +255,11 @@ def _prepare_output(*, as_json: bool) -> None:
             sys.stdout.reconfigure(encoding="utf-8")
         else:
             sys.stdout.reconfigure(errors="replace")
+
+
+def _discard_output() -> None:
+    """What is left of it: the interpreter would complain when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, exit_code: int) -> int:

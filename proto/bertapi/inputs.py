@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 InputText = str | tuple[str, str]
 
@@ -25,13 +26,16 @@ def split_pair(text: str, separator: str) -> InputText:
 
 
 def expand_standard_input(texts: Sequence[str]) -> list[str]:
-    """The texts, with `-` replaced by the lines of standard input. Raises UsageError: not UTF-8, or no text at all."""
+    """The texts, with `-` replaced by the lines of standard input. Raises UsageError: it cannot be read, is not
+    UTF-8, or holds no text."""
     try:
         expanded = [line for text in texts for line in (_standard_input_lines() if text == "-" else [text])]
         for text in expanded:
             text.encode()
     except UnicodeError as error:
         raise UsageError("a text is not UTF-8") from error
+    except OSError as error:
+        raise UsageError(f"standard input: {error.strerror}") from error
     if not expanded:
         raise UsageError("standard input holds no text")
     return expanded
@@ -41,7 +45,7 @@ def expand_standard_input(texts: Sequence[str]) -> list[str]:
 def open_lines(path: Path) -> Iterator[Iterable[bytes]]:
     """The lines of a file, or of standard input for `-`, read one by one. Raises UsageError: it cannot be opened."""
     if path == Path("-"):
-        yield sys.stdin.buffer
+        yield _standard_input()
         return
     try:
         file = path.open("rb")
@@ -51,7 +55,13 @@ def open_lines(path: Path) -> Iterator[Iterable[bytes]]:
         yield file
 
 
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:  # started with it closed
+        raise UsageError("standard input is closed")
+    return sys.stdin.buffer
+
+
 def _standard_input_lines() -> list[str]:
     # Split at line ends alone: str.splitlines would also cut at characters that a text may hold, such as U+2028.
-    lines = sys.stdin.buffer.read().decode().replace("\r\n", "\n").split("\n")
+    lines = _standard_input().read().decode().replace("\r\n", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines

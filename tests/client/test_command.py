@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import grpc
 import pytest
@@ -304,6 +305,25 @@ def test_an_early_end_of_the_reader_is_no_failure(server):
     with os.fdopen(writing, "wb") as broken:
         finished = subprocess.run(command, check=False, stdout=broken, stderr=subprocess.PIPE, text=True)
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["stream", __file__, "--embed"]], ids=["models", "stream"])
+def test_output_that_cannot_be_written_is_one_line(server, arguments):
+    """As on a full disk."""
+    command = [sys.executable, "-m", "bertapi.command", *arguments, "--target", server.target]
+    with Path("/dev/full").open("wb") as full:
+        finished = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
+    complaint = "bertcall: the output cannot be written: No space left on device\n"
+    assert (finished.returncode, finished.stderr) == (1, complaint)
+
+
+@pytest.mark.parametrize("command", ["embed", "stream"])
+def test_closed_standard_input_is_wrong_usage(monkeypatch, capsys, command):
+    """As the shell's `<&-` leaves it."""
+    monkeypatch.setattr(sys, "stdin", None)
+    arguments = ["-", "--embed"] if command == "stream" else ["-"]
+    assert main([command, *arguments]) == 2
+    assert capsys.readouterr().err == "bertcall: standard input is closed\n"
 
 
 @pytest.mark.parametrize(

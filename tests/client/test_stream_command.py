@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import subprocess
@@ -127,6 +128,35 @@ def test_a_file_is_read_no_faster_than_its_answers_are_taken(server: RunningServ
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
     assert before < ENOUGH_LINES
+
+
+class Failing(io.RawIOBase):
+    """A file whose medium fails after its first bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__()
+        self._content = content
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if not self._content:
+            raise OSError(errno.EIO, "Input/output error")
+        count = len(self._content)
+        buffer[:count], self._content = self._content, b""
+        return count
+
+
+def test_a_file_that_fails_on_the_way_is_answered_so_far(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every line that was read has its answer; the end says why there are no more, and from where."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Failing(b"a cat\n" * 2))))
+    assert main(["stream", "-", "--embed", "--target", server.target]) == 1
+    output, complaint = capsys.readouterr()
+    assert [json.loads(line)["id"] for line in output.splitlines()] == ["1", "2"]
+    assert complaint == "bertcall: -: Input/output error; from line 3 on it was not read\n"
 
 
 def test_a_stream_that_breaks_says_where(
