@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import pytest
@@ -152,8 +153,10 @@ async def test_wait_beyond_the_deadline_is_refused_early(batcher: Batcher, engin
     running = await fill_lane(batcher, engine)
     waiting = [ask(batcher, item(3, 10)) for _ in range(10)]
     await asyncio.sleep(0)
-    with pytest.raises(Overloaded, match="outlast"):
+    with pytest.raises(Overloaded, match="outlast") as caught:
         await ask(batcher, item(4), deadline=time.monotonic() + 0.05)
+    answer_seconds, line_seconds = map(float, re.findall(r"([\d.]+) s", str(caught.value)))
+    assert answer_seconds > line_seconds > 0
     with pytest.raises(Overloaded, match="outlast"):
         batcher.check_room("m", time.monotonic() + 0.05)
     engine.gate.set()

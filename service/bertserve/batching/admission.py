@@ -67,6 +67,11 @@ class Load:
     run_seconds: float
     batch_seconds: float
 
+    @property
+    def expected_seconds(self) -> float:
+        """Until the request's answer."""
+        return self.wait_seconds + max(self.run_seconds, self.batch_seconds)
+
 
 def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal | None:
     """Whether to refuse a request of so many tokens, whose caller waits for so long (None: for ever)."""
@@ -78,7 +83,6 @@ def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal 
     behind = tokens - in_line
     if load.line_tokens + in_line > load.limit_tokens or (behind and load.tokens_behind + behind > load.limit_tokens):
         return Refusal.QUEUE_FULL
-    expected_seconds = load.wait_seconds + max(load.run_seconds, load.batch_seconds)
-    if remaining_seconds is not None and CAUTION * expected_seconds > remaining_seconds:
+    if remaining_seconds is not None and CAUTION * load.expected_seconds > remaining_seconds:
         return Refusal.WAIT
     return None

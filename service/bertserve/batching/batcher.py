@@ -180,7 +180,8 @@ class Batcher:
         retry_after = max(0.05, load.wait_seconds / 2)
         if refusal is Refusal.QUEUE_FULL:
             return Overloaded("the queue is full", retry_after)
-        return Overloaded(f"the wait of about {load.wait_seconds:.3f} s would outlast the deadline", retry_after)
+        seconds = f"in about {load.expected_seconds:.3f} s, {load.wait_seconds:.3f} s of them in line"
+        return Overloaded(f"an answer {seconds}, may outlast the deadline", retry_after)
 
     def _dispatch(self) -> None:
         """Keep every lane busy, and one batch ready behind them."""
