@@ -125,9 +125,18 @@ class LineWriter(logging.Handler):
         return 0
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line is worth writing: not that a caller left his stream while an answer was on its way to him, which
+    gRPC reports as an error of the server's."""
+    error = record.exc_info[0] if record.exc_info else None
+    return error is None or error.__name__ != "ExecuteBatchError"
+
+
 def start_logs(level: str) -> None:
     """Write log lines to stderr from now on, those of libraries included."""
-    logging.getLogger().handlers[:] = [LineWriter(STDERR)]
+    writer = LineWriter(STDERR)
+    writer.addFilter(is_news)
+    logging.getLogger().handlers[:] = [writer]
     LOGGER.setLevel(level.upper())
 
 

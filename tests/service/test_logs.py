@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import logging
 import os
@@ -103,6 +104,23 @@ def test_calls_are_not_logged_unless_asked_for(server: RunningServer) -> None:
     embed(server.target)
     threading.Event().wait(0.2)
     assert len(server.log) == before
+
+
+def test_caller_who_leaves_a_stream_unread_leaves_no_error(talkative: RunningServer) -> None:
+    """Though an answer was on its way to him."""
+    options = pb.AnalyzeOptions(embed=pb.EmbedOptions(pooling=pb.POOLING_NONE, layers=[0, 1, 2]))
+    text = pb.TextInput(text="the cat sat " * 15)
+    request = pb.StreamAnalyzeRequest(model="pretraining", input=text, options=options)
+    series, before = 'bertserve_tokens_total{model="pretraining"}', -1.0
+    with grpc.insecure_channel(talkative.target) as channel:
+        call = pb_grpc.BertServiceStub(channel).StreamAnalyze(itertools.repeat(request))
+        next(call)
+        while (tokens := talkative.sample(series)) != before:  # until the connection takes no more
+            before = tokens
+            threading.Event().wait(0.3)
+        call.cancel()
+    threading.Event().wait(0.5)
+    assert not [line for line in talkative.log if '"a library reports"' in line]
 
 
 def requests_with(text: str) -> list[tuple[str, object]]:
