@@ -121,6 +121,7 @@ def test_caller_who_leaves_a_stream_unread_leaves_no_error(talkative: RunningSer
         call.cancel()
     threading.Event().wait(0.5)
     assert not [line for line in talkative.log if '"a library reports"' in line]
+    assert talkative.process.poll() is None
 
 
 def requests_with(text: str) -> list[tuple[str, object]]:

@@ -87,6 +87,8 @@ class _Call:
         self._context = context
         self._started = time.monotonic()
         context.set_trailing_metadata(((REQUEST_ID_KEY, REQUEST_ID.get()),))
+        # Now, for gRPC frees the call of a stream that its caller left, and to ask it then ends the process.
+        self._peer = context.peer() if LOGGER.isEnabledFor(logging.DEBUG) else ""
 
     def log_ended(self) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
@@ -106,4 +108,4 @@ class _Call:
 
     def _log(self, code: str, **fields: object) -> None:
         seconds = round(time.monotonic() - self._started, 6)
-        log_detail("call", method=self._method, code=code, peer=self._context.peer(), seconds=seconds, **fields)
+        log_detail("call", method=self._method, code=code, peer=self._peer, seconds=seconds, **fields)
