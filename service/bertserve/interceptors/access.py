@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import asdict
 from functools import lru_cache
 from random import getrandbits
@@ -14,7 +15,7 @@ from typing import Any, cast
 import grpc
 
 from bertserve.calls import ANSWERED
-from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, end_code, error_code
+from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, RespondStream, end_code, error_code
 from bertserve.logs import LOGGER, REQUEST_ID, log_detail
 
 REQUEST_ID_KEY = "x-request-id"
@@ -64,13 +65,14 @@ def _observe_unary(method: str, handler: Handler) -> Handler:
 
 
 def _observe_stream(method: str, handler: Handler) -> Handler:
-    respond = cast("Any", handler.stream_stream)
+    respond: RespondStream = cast("Any", handler.stream_stream)
 
-    async def observed(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+    async def observed(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
         call = _Call(method, context)
         try:
-            async for response in respond(requests, context):
-                yield response
+            async with aclosing(respond(requests, context)) as responses:
+                async for response in responses:
+                    yield response
         except BaseException as error:
             call.log_failed(error)
             raise
