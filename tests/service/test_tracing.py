@@ -146,13 +146,16 @@ def test_a_stream_is_one_span_with_its_counts(collector: tuple[Collector, str], 
             next(left)
         left.cancel()
         never_ended.set()
-    for trace_id, code in (("7" * 32, grpc.StatusCode.OK), ("8" * 32, grpc.StatusCode.CANCELLED)):
+    # gRPC ends the requests of a caller who left just before it says that he did, so that his stream may end as well.
+    for trace_id, codes in (
+        ("7" * 32, {grpc.StatusCode.OK}), ("8" * 32, {grpc.StatusCode.CANCELLED, grpc.StatusCode.OK})
+    ):  # fmt: skip
         (span,) = collector[0].trace(trace_id, 1)
         values = {attribute.key: attribute.value.int_value for attribute in span.attributes}
         assert (span.name, span.kind) == ("bertapi.v1.BertService/StreamAnalyze", Span.SPAN_KIND_SERVER)
         assert span.parent_span_id.hex() == PARENT_ID
         assert (values["bertserve.requests"], values["bertserve.responses"]) == (3, 3)
-        assert values["rpc.grpc.status_code"] == code.value[0]
+        assert values["rpc.grpc.status_code"] in {code.value[0] for code in codes}
 
 
 def test_refused_call_is_a_span_with_its_status(collector: tuple[Collector, str], traced: RunningServer) -> None:
