@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -213,3 +214,29 @@ def test_no_text_of_callers_reaches_the_log(server: RunningServer, stub: pb_grpc
     stub.Embed(pb.EmbedRequest(inputs=[text("swordfish")]), timeout=30)
     call(stub, *fill(text("swordfish without a gap")))
     assert "swordfish" not in "".join(server.log)
+
+
+REFUSED_EMBEDS = (
+    'grpc_server_handled_total{grpc_code="InvalidArgument",grpc_method="Embed",'
+    'grpc_service="bertapi.v1.BertService",grpc_type="unary"}'
+)
+
+
+def test_refused_call_can_be_tried_again(server: RunningServer) -> None:
+    """A refusal comes as trailers alone: no client tries a call again whose headers have come."""
+    policy = {
+        "maxAttempts": 3,
+        "initialBackoff": "0.01s",
+        "maxBackoff": "0.01s",
+        "backoffMultiplier": 1,
+        "retryableStatusCodes": ["INVALID_ARGUMENT"],
+    }
+    config = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
+    before = server.sample(REFUSED_EMBEDS)
+    with (
+        grpc.insecure_channel(server.target, options=[("grpc.service_config", config)]) as channel,
+        pytest.raises(grpc.RpcError) as refused,
+    ):
+        pb_grpc.BertServiceStub(channel).Embed(pb.EmbedRequest(), timeout=30)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert server.sample(REFUSED_EMBEDS) - before == 3

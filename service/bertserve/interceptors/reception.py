@@ -18,7 +18,7 @@ import grpc
 from bertserve.errors import Overloaded, RequestError, Undecodable
 from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler
 from bertserve.interceptors.frames import forget_frames
-from bertserve.interceptors.translation import set_status
+from bertserve.interceptors.translation import abort
 from bertserve.interceptors.turns import Turns, Weights
 
 # What a client may send before the server asks for more: such a request costs no more memory than its headers did.
@@ -87,8 +87,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
                 request = await self._receive(requests, context)
                 held = self._hold(len(request))
             except RequestError as error:
-                set_status(context, error)
-                return None
+                await abort(context, error)
             answer = respond(decode(request), context)
             del request
             try:
@@ -110,8 +109,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
             try:
                 request = await self._receive(requests, context)
             except RequestError as error:
-                set_status(context, error)
-                return
+                await abort(context, error)
             watching = respond(decode(request), context)
             del request
             await watching
@@ -125,8 +123,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
 
         async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
             if self._free_streams == 0:
-                set_status(context, Overloaded("too many streams are open", RETRY_AFTER_SECONDS))
-                return
+                await abort(context, Overloaded("too many streams are open", RETRY_AFTER_SECONDS))
             self._free_streams -= 1
             messages = cast("AsyncGenerator[bytes]", aiter(requests))
             try:
