@@ -27,21 +27,16 @@ RespondStream: TypeAlias = Callable[[AsyncIterator[Any], Context], AsyncGenerato
 KEPT_HANDLERS = 64
 
 
-def end_code(context: Context) -> grpc.StatusCode:
-    """The status of a call whose handler returned."""
-    return _set_code(context) or grpc.StatusCode.OK
-
-
 def error_code(error: BaseException, context: Context, seconds: float) -> grpc.StatusCode:
     """The status of a call that ended with an error after so long."""
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         remaining = context.time_remaining()
         is_late = remaining is not None and has_passed(remaining, seconds)
         return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
-    return _set_code(context) or grpc.StatusCode.UNKNOWN
+    return _aborted_with(context) or grpc.StatusCode.UNKNOWN
 
 
-def _set_code(context: Context) -> grpc.StatusCode | None:
+def _aborted_with(context: Context) -> grpc.StatusCode | None:
     code = context.code()
     if code is None or isinstance(code, grpc.StatusCode):
         return code

@@ -15,7 +15,7 @@ from typing import Any, cast
 import grpc
 
 from bertserve.calls import ANSWERED
-from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, RespondStream, end_code, error_code
+from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, RespondStream, error_code
 from bertserve.logs import LOGGER, REQUEST_ID, log_detail
 
 REQUEST_ID_KEY = "x-request-id"
@@ -58,7 +58,7 @@ def _observe_unary(method: str, handler: Handler) -> Handler:
         except BaseException as error:
             call.log_failed(error)
             raise
-        call.log_ended()
+        call.log_answered()
         return response
 
     return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
@@ -76,7 +76,7 @@ def _observe_stream(method: str, handler: Handler) -> Handler:
         except BaseException as error:
             call.log_failed(error)
             raise
-        call.log_ended()
+        call.log_answered()
 
     return grpc.stream_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
@@ -92,16 +92,15 @@ class _Call:
         # Now, for gRPC frees the call of a stream that its caller left, and to ask it then ends the process.
         self._peer = context.peer() if LOGGER.isEnabledFor(logging.DEBUG) else ""
 
-    def log_ended(self) -> None:
+    def log_answered(self) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):
             return
         answered = ANSWERED.get()
-        code = end_code(self._context).name
         if answered is None:
-            self._log(code)
+            self._log("OK")
         else:
             stages = {name: round(seconds, 6) for name, seconds in asdict(answered.timings).items()}
-            self._log(code, model=answered.model, **stages)
+            self._log("OK", model=answered.model, **stages)
 
     def log_failed(self, error: BaseException) -> None:
         if not LOGGER.isEnabledFor(logging.DEBUG):

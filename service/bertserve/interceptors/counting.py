@@ -18,7 +18,6 @@ from bertserve.interceptors import (
     Handler,
     Respond,
     RespondStream,
-    end_code,
     error_code,
 )
 from bertserve.metrics import Metrics
@@ -74,11 +73,9 @@ def _observe_unary(series: _RpcSeries, handler: Handler) -> Handler:
     async def observed(request: Any, context: Context) -> Any:
         started = time.monotonic()
         series.started.inc()
-        code = grpc.StatusCode.UNKNOWN
+        code = grpc.StatusCode.OK
         try:
-            response = await respond(request, context)
-            code = end_code(context)
-            return response
+            return await respond(request, context)
         except BaseException as error:
             code = error_code(error, context, time.monotonic() - started)
             raise
@@ -94,12 +91,11 @@ def _observe_stream(series: _RpcSeries, handler: Handler) -> Handler:
     async def observed(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
         started = time.monotonic()
         series.started.inc()
-        code = grpc.StatusCode.UNKNOWN
+        code = grpc.StatusCode.OK
         try:
             async with aclosing(respond(requests, context)) as responses:
                 async for response in responses:
                     yield response
-            code = end_code(context)
         except BaseException as error:
             code = error_code(error, context, time.monotonic() - started)
             raise

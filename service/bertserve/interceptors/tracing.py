@@ -18,7 +18,7 @@ from typing import Any, cast
 import grpc
 
 from bertserve.calls import ANSWERED
-from bertserve.interceptors import Context, Continuation, Handler, end_code, error_code
+from bertserve.interceptors import Context, Continuation, Handler, error_code
 
 try:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -112,10 +112,9 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
             attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
         )
         started = time.monotonic()
-        code = grpc.StatusCode.UNKNOWN
+        code = grpc.StatusCode.OK
         try:
             yield span
-            code = end_code(context)
         except BaseException as error:
             code = error_code(error, context, time.monotonic() - started)
             raise
