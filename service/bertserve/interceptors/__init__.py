@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from bertserve.calls import Context
 from bertserve.deadlines import has_passed
 
 # As go-grpc-prometheus spells them.
@@ -19,7 +20,6 @@ CODE_LABELS = {code: "".join(part.capitalize() for part in code.name.split("_"))
 # Quoted: the classes take parameters in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
-Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Respond: TypeAlias = Callable[[Any, Context], Awaitable[Any]]
 RespondStream: TypeAlias = Callable[[AsyncIterator[Any], Context], AsyncGenerator[Any]]
 

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import grpc
 
-from bertserve.calls import ANSWERED
-from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, RespondStream, error_code
+from bertserve.calls import ANSWERED, Context
+from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler, RespondStream, error_code
 from bertserve.logs import LOGGER, REQUEST_ID, log_detail
 
 REQUEST_ID_KEY = "x-request-id"

@@ -7,7 +7,8 @@ from typing import Any
 
 import grpc
 
-from bertserve.interceptors import CODE_LABELS, Context, Continuation, Handler
+from bertserve.calls import Context
+from bertserve.interceptors import CODE_LABELS, Continuation, Handler
 from bertserve.metrics import Metrics
 from bertserve.tokens import Tokens
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import grpc
 
+from bertserve.calls import Context
 from bertserve.interceptors import (
     CODE_LABELS,
     KEPT_HANDLERS,
-    Context,
     Continuation,
     Handler,
     Respond,

@@ -15,8 +15,9 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 
+from bertserve.calls import Context
 from bertserve.errors import Overloaded, RequestError, Undecodable
-from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler
+from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler
 from bertserve.interceptors.frames import forget_frames
 from bertserve.interceptors.translation import abort
 from bertserve.interceptors.turns import Turns, Weights

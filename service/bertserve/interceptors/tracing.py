@@ -17,8 +17,8 @@ from typing import Any, cast
 
 import grpc
 
-from bertserve.calls import ANSWERED
-from bertserve.interceptors import Context, Continuation, Handler, error_code
+from bertserve.calls import ANSWERED, Context
+from bertserve.interceptors import Continuation, Handler, error_code
 
 try:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter

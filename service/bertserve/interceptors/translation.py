@@ -15,8 +15,9 @@ import grpc
 from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import error_details_pb2, status_pb2
 
+from bertserve.calls import Context
 from bertserve.errors import EngineUnavailable, InvalidInput, Overloaded, RequestError
-from bertserve.interceptors import KEPT_HANDLERS, Context, Continuation, Handler, Respond, RespondStream
+from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler, Respond, RespondStream
 from bertserve.interceptors.decoding import FEW_FIELDS, decode
 from bertserve.interceptors.frames import forget_frames
 from bertserve.interceptors.open_calls import OpenCalls
