@@ -18,6 +18,8 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.14 python3.13 python3.12 py
 	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 
 PYTEST = bin/python -m pytest
+# Most tests wait for a process of their own more than they compute.
+PARALLEL = -n auto --maxprocesses 4 --dist worksteal
 SAMPLE = analyze "calculus is a [MASK] of math ||| it [MASK] developed by newton and leibniz"
 
 help: ## Show this list
@@ -31,15 +33,15 @@ run: .venv-serve/installed ## Serve the demo model and print a sample call (ARGS
 	  fi; done)
 
 test: .venv/installed ## Run every test that needs no more than pip (T=tests/deploy narrows)
-	.venv/$(PYTEST) -m "not system" $(T)
+	.venv/$(PYTEST) $(PARALLEL) -m "not system" $(T)
 
 test-quick: .venv/installed ## The same, without the slow ones
-	.venv/$(PYTEST) -m "not system and not slow" $(T)
+	.venv/$(PYTEST) $(PARALLEL) -m "not system and not slow" $(T)
 
 test-server: .venv-server/installed ## The server's tests, where torch, transformers and onnx are missing
 	@for name in torch transformers onnx; do \
 	  if .venv-server/bin/python -c "import $$name" 2>/dev/null; then echo "$$name must not be in .venv-server" >&2; exit 1; fi; done
-	.venv-server/$(PYTEST) -m "not export and not system and not slow" --ignore tests/export $(T)
+	.venv-server/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow" --ignore tests/export $(T)
 
 test-system: .venv/installed envoy ## Tests with containers and foreign clients; says what it skips
 	PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/$(PYTEST) -m system -rs $(T)
