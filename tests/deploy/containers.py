@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 STORE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bertserve-image"
 BASE_IMAGE = "localhost/bertserve-base:bookworm"
 IMAGE = "localhost/bertserve:test"
+EXPORT_IMAGE = "localhost/bertexport:test"
 BAKED = "baked"
 
 PROGRAMS = ["buildah", "podman", "runc", "debootstrap", "catatonit"]
@@ -41,13 +44,31 @@ network_backend = "netavark"
 
 def engine(program: str, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs buildah or podman on the tests' own storage."""
-    storage = ["--root", STORE / "storage", "--runroot", STORE / "run"]
-    environment = {**os.environ, "CONTAINERS_CONF": str(STORE / "containers.conf")}
     completed = subprocess.run(
-        [program, *storage, *arguments], env=environment, capture_output=True, text=True, check=False, cwd=ROOT
+        _command(program, *arguments), env=_environment(), capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert not check or completed.returncode == 0, f"{program} {arguments}: {completed.stderr}{completed.stdout}"
     return completed
+
+
+@contextmanager
+def running(name: str, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    """`podman run` in the foreground, its stdout to be read; the container is gone afterwards."""
+    command = _command("podman", "run", f"--name={name}", *arguments)
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=_environment(), text=True, cwd=ROOT, **output) as process:
+        try:
+            yield process
+        finally:
+            engine("podman", "rm", "--force", "--time=0", name, check=False)
+
+
+def _command(program: str, *arguments: str | Path) -> list[str | Path]:
+    return [program, "--root", STORE / "storage", "--runroot", STORE / "run", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "CONTAINERS_CONF": str(STORE / "containers.conf")}
 
 
 def make_base() -> str:
@@ -73,12 +94,36 @@ def make_base() -> str:
 
 
 def build_image(base: str) -> str:
-    """The project's image with a baked bundle, in the format that keeps the health check."""
-    options = ["--isolation=chroot", "--format=docker", "--pull-never", "--target=serve"]
-    arguments = [f"BASE_IMAGE={base}", "BUNDLE=service/bertserve/demo", f"MODEL={BAKED}"]
-    engine("buildah", "bud", *options, *(f"--build-arg={one}" for one in arguments), f"--tag={IMAGE}", ROOT)
+    """The project's image with a baked bundle."""
+    return _build("serve", IMAGE, [f"BASE_IMAGE={base}", "BUNDLE=service/bertserve/demo", f"MODEL={BAKED}"])
+
+
+def build_export_image(base: str) -> str:
+    """The image that exports; skips where pip would take a torch with CUDA, gigabytes of it.
+
+    Wheels on this machine, which pip is told of by PIP_FIND_LINKS, are lent to the build; TORCH_FLAGS is the build's.
+    """
+    flags, wheels = os.environ.get("TORCH_FLAGS", ""), os.environ.get("PIP_FIND_LINKS", "")
+    if Path(wheels).is_absolute():
+        flags = f"--find-links {wheels} {flags}"
+    if not flags:
+        pytest.skip("the export image is not tested: TORCH_FLAGS names no torch for CPUs (PIP_FIND_LINKS no wheels)")
+    lent = [f"--volume={wheels}:{wheels}:ro"] if Path(wheels).is_absolute() else []
+    return _build("export", EXPORT_IMAGE, [f"BASE_IMAGE={base}", f"TORCH_FLAGS={flags}"], lent)
+
+
+def _build(target: str, name: str, arguments: Sequence[str], options: Sequence[str] = ()) -> str:
+    """In the format that keeps the health check."""
+    options = ["--isolation=chroot", "--format=docker", "--pull-never", f"--target={target}", *options]
+    engine("buildah", "bud", *options, *(f"--build-arg={one}" for one in arguments), f"--tag={name}", ROOT)
     engine("podman", "image", "prune", "--force")
-    return IMAGE
+    return name
+
+
+def added_bytes(image: str) -> int:
+    """What the image has beside its base."""
+    sizes = [int(engine("podman", "image", "inspect", "--format={{.Size}}", one).stdout) for one in (image, BASE_IMAGE)]
+    return sizes[0] - sizes[1]
 
 
 def wait_until_ready(name: str, port: int) -> None:

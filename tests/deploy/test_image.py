@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 import socket
+import statistics
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +23,16 @@ from bertapi.transport import channel_options
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
-from .containers import BAKED, BASE_IMAGE, IMAGE, LIMITED, RESTRICTED, engine, wait_until_ready
+from .containers import BAKED, IMAGE, LIMITED, RESTRICTED, added_bytes, engine, running, wait_until_ready
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 # A byte more in the server's own layers than this is a mistake: torch alone is larger.
 OWN_BYTES_AT_MOST = 400e6
+
+# A graph compiled or a bundle hashed twice at start would be more. Medians of so many rounds, each with both.
+START_RATIO_AT_MOST = 2.0
+ROUNDS = 3
 
 ABSENT = ["torch", "transformers", "onnx", "pip", "grpc_tools", "pytest"]
 
@@ -49,8 +55,8 @@ def serving(image: str) -> Iterator[tuple[str, int]]:
 @pytest.fixture(scope="module")
 def server(image: str) -> Iterator[tuple[str, int]]:
     """One container for all tests that leave it as it is."""
-    with serving(image) as running:
-        yield running
+    with serving(image) as running_one:
+        yield running_one
 
 
 def free_port() -> int:
@@ -84,12 +90,41 @@ def test_the_image_has_no_build_tool(image: str, program: str) -> None:
     engine("podman", "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", code)
 
 
-def test_the_image_is_slim(image: str) -> None:
+def test_the_image_is_slim(image: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What the project adds to the base."""
-    sizes = [
-        int(engine("podman", "image", "inspect", "--format={{.Size}}", name).stdout) for name in (image, BASE_IMAGE)
-    ]
-    assert sizes[0] - sizes[1] < OWN_BYTES_AT_MOST
+    with capsys.disabled():
+        print(f"\nthe image: {added_bytes(image) / 1e6:,.0f} MB on top of its base")
+    assert added_bytes(image) < OWN_BYTES_AT_MOST
+
+
+def test_the_container_starts_in_a_few_times_what_its_libraries_take(
+    image: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From `podman run` to the ready line, beside a container that only loads what the server cannot be without: the
+    machine's speed is in both."""
+    rounds = [(seconds_to_ready(image), seconds_to_load(image)) for _ in range(ROUNDS)]
+    ready, loaded = (statistics.median(column) for column in zip(*rounds, strict=True))
+    with capsys.disabled():
+        print(f"\nthe image: ready {ready:.2f} s after podman run; {loaded:.2f} s for a container that loads libraries")
+    assert ready / loaded < START_RATIO_AT_MOST
+
+
+def seconds_to_ready(image: str) -> float:
+    name = f"bertserve-start-{free_port()}"
+    environment = ["--env=BERTSERVE_PORT=0", "--env=BERTSERVE_METRICS_PORT=0"]
+    began = time.monotonic()
+    with running(name, *RESTRICTED, *LIMITED, *environment, image) as process:
+        assert any(line.startswith("ready: ") for line in process.stdout or ())
+        return time.monotonic() - began
+
+
+def seconds_to_load(image: str) -> float:
+    name = f"bertserve-start-{free_port()}"
+    code = "import grpc, numpy, onnxruntime, prometheus_client, pydantic_settings, tokenizers"
+    began = time.monotonic()
+    with running(name, *RESTRICTED, *LIMITED, "--entrypoint=python", image, "-c", code) as process:
+        assert process.wait() == 0
+        return time.monotonic() - began
 
 
 def test_the_container_answers_with_the_baked_bundle(server: tuple[str, int]) -> None:
