@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,8 +93,18 @@ def test_a_directory_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     """Its last words are in the message."""
-    with pytest.raises(BenchError, match=r"did not start.*cannot be read"), serving(tmp_path):
+    with pytest.raises(BenchError, match=r"ended with status 1.*cannot be read"), serving(tmp_path):
         pass
+
+
+def test_a_server_that_has_ended_is_told_from_a_page_that_cannot_be_read() -> None:
+    """How it ended is in the message."""
+    with serving(PRETRAINING) as server:
+        assert server.sample().series
+        os.kill(server.process_id, signal.SIGKILL)
+        os.waitid(os.P_PID, server.process_id, os.WEXITED | os.WNOWAIT)
+        with pytest.raises(BenchError, match="ended with status -9: without a word"):
+            server.sample()
 
 
 @pytest.mark.slow

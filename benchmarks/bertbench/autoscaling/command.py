@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from bertbench.autoscaling.plot import plot_moments
 from bertbench.autoscaling.trial import TARGET_SECONDS, Load, measure_autoscaling
+from bertbench.console import figures_console
 from bertbench.load.tables import seconds_text, write_json
 from bertbench.machine import describe_machine
 
@@ -30,7 +30,7 @@ def autoscaling(
 ) -> None:
     """What the autoscaler sees of a server under load, through Prometheus and the adapter's rule."""
     moments = measure_autoscaling(monitoring, Load(callers=callers, seconds=seconds))
-    machine, console = describe_machine(), Console()
+    machine, console = describe_machine(), figures_console()
     console.print(str(machine), highlight=False)
     most = max(moments, key=lambda moment: moment.wait)
     for name, moment in (("before", moments[0]), ("most", most), ("after", moments[-1])):

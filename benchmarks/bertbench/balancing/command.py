@@ -12,6 +12,7 @@ from rich.console import Console
 from bertbench.balancing.proxies import ProxyKind
 from bertbench.balancing.tables import trial_json, trials_table
 from bertbench.balancing.trial import Plan, try_path
+from bertbench.console import figures_console
 from bertbench.errors import BenchError
 from bertbench.load.tables import write_json
 from bertbench.machine import describe_machine
@@ -47,7 +48,7 @@ def balancing(
         examples=examples, seconds=seconds, rounds=rounds, callers=callers, drain_pause=drain_pause,
         connection_age=connection_age,
     )  # fmt: skip
-    progress, console = Console(stderr=True), Console()
+    progress, console = Console(stderr=True), figures_console()
     trials = [try_path(path, plan, progress) for path in read_paths(paths or [CLIENT, *ProxyKind])]
     machine = describe_machine()
     console.print(str(machine), highlight=False)

@@ -16,7 +16,7 @@ def trials_table(trials: Sequence[Trial]) -> Table:
     table = Table(title="Failed calls: plain client · published service config", title_justify="left")
     for column in ("through", "3 replicas", "4 replicas", "new one's first call", "steady, joined", "killed",
                    "drained", "retired", "of calls"):  # fmt: skip
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for trial in trials:
         table.add_row(
             trial.path,

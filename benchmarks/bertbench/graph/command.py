@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 from bertserve.bundle import Bundle, BundleError, read_bundle
 from rich.console import Console
 
+from bertbench.console import figures_console
 from bertbench.errors import BenchError
 from bertbench.progress import Progress
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # Share of the cores taken by other processes, beyond which a figure is not worth keeping.
 DISTURBED = 0.03
-# Columns where there is no terminal: enough for the widest table.
-FILE_WIDTH = 140
 
 
 def graph(
@@ -33,7 +31,7 @@ def graph(
     plot: Annotated[Path | None, typer.Option(help="Draw the figures into this PNG.")] = None,
 ) -> None:
     """Measure tokens/s by batch shape, beside this machine's ceiling and padded baselines."""
-    console, progress = Console(width=None if sys.stdout.isatty() else FILE_WIDTH), Progress(Console(stderr=True))
+    console, progress = figures_console(), Progress(Console(stderr=True))
     opened = open_bundles(bundles)
     for target in filter(None, (json, plot)):
         if not target.resolve().parent.is_dir():

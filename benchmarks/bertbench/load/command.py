@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from bertbench.console import figures_console
 from bertbench.errors import BenchError
 from bertbench.load import options
 from bertbench.load.arrivals import Arrivals
@@ -60,7 +61,7 @@ def load(
         found = generator.find_rate(plan, arrivals, find_p99, rates[0] if rates else FIRST_RATE)
     else:
         found = generator.run_each(plan, [OpenLoop(rate=each, arrivals=arrivals) for each in rates] or [plan.loop])
-    _show(Console(), target, found, find_p99)
+    _show(figures_console(), target, found, find_p99)
     _write(found, json_file, plot_file)
 
 

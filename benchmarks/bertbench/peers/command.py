@@ -10,6 +10,7 @@ import typer
 from bertserve.cores import usable_cores
 from rich.console import Console
 
+from bertbench.console import figures_console
 from bertbench.load.plot import plot_latency
 from bertbench.load.tables import write_json
 from bertbench.machine import describe_machine
@@ -39,7 +40,7 @@ def peers(
     drawn = workload.texts_of_mean(mean_tokens, TEXTS)
     contestants = comparison.contestants(workload, drawn, checkpoint, threads or usable_cores(), infinity)
     found = comparison.compare(contestants, Console(stderr=True), seconds)
-    machine, console = describe_machine(), Console()
+    machine, console = describe_machine(), figures_console()
     console.print(f"{bundle}, {machine}", highlight=False)
     console.print(comparison.comparison_table(found))
     if json_file is not None:

@@ -62,7 +62,7 @@ def infinity(program: Path, checkpoint: Path, threads: int) -> Iterator[ServerPr
             with contextlib.suppress(subprocess.TimeoutExpired):
                 launch.process.wait(POLL_SECONDS)
         seconds = time.monotonic() - began
-        yield ServerProcess(process_id=launch.process.pid, target=target, metrics=None, ready_seconds=seconds)
+        yield ServerProcess(launch=launch, target=target, metrics=None, ready_seconds=seconds)
 
 
 def infinity_requests(texts: Sequence[str], tokens: Sequence[int]) -> tuple[PreparedRequest, ...]:

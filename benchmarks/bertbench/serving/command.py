@@ -13,6 +13,7 @@ import typer
 from bertserve.cores import usable_cores
 from rich.console import Console, RenderableType
 
+from bertbench.console import figures_console
 from bertbench.load.tables import write_json
 from bertbench.machine import describe_machine
 
@@ -130,7 +131,7 @@ def startup(
 
 
 def _show(bundle: Path, table: RenderableType, figures: dict[str, Any], json_file: Path | None) -> None:
-    machine, console = describe_machine(), Console()
+    machine, console = describe_machine(), figures_console()
     console.print(f"{bundle}, {machine}", highlight=False)
     console.print(table)
     if json_file is not None:

@@ -19,6 +19,7 @@ from bertbench.load.scrape import Sample, read_metrics
 
 READY = re.compile(r"ready: grpc (\S+)(?: metrics (\S+))?\n")
 STOP_SECONDS = 60.0
+END_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,16 +27,25 @@ class ServerProcess:
     """target: HOST:PORT of gRPC. metrics: HOST:PORT of the metrics page, if it has one. ready_seconds: from the start
     of the process to its word that it is ready."""
 
-    process_id: int
+    launch: Launch
     target: str
     metrics: str | None
     ready_seconds: float
 
+    @property
+    def process_id(self) -> int:
+        return self.launch.process.pid
+
     def sample(self) -> Sample:
-        """The metrics page. Raises BenchError."""
+        """The metrics page. Raises BenchError, with the server's last words if it has ended."""
         if self.metrics is None:
             raise BenchError("this server has no metrics page")
-        return read_metrics(self.metrics)
+        try:
+            return read_metrics(self.metrics)
+        except BenchError as error:
+            if self.launch.process.poll() is None:
+                raise
+            raise self.launch.failure() from error
 
     def memory_bytes(self) -> int:
         """Resident memory now."""
@@ -74,7 +84,7 @@ def started(command: Sequence[str], environment: Mapping[str, str] | None = None
         if ready is None:
             raise launch.failure()
         seconds = time.monotonic() - began
-        yield ServerProcess(process_id=launch.process.pid, target=ready[1], metrics=ready[2], ready_seconds=seconds)
+        yield ServerProcess(launch=launch, target=ready[1], metrics=ready[2], ready_seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +96,15 @@ class Launch:
     log: IO[bytes]
 
     def failure(self) -> BenchError:
-        """That it did not start, and its last words."""
+        """That it ended, or never became ready, and its last words."""
         self.log.seek(0)
         last_words = self.log.read().decode(errors="replace").strip().splitlines()[-1:]
-        return BenchError(f"{' '.join(self.command[:4])} … did not start: {''.join(last_words)}")
+        # Its output ends a moment before it does.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(END_SECONDS)
+        status = self.process.returncode
+        end = "did not become ready" if status is None else f"ended with status {status}"
+        return BenchError(f"{' '.join(self.command[:4])} … {end}: {''.join(last_words) or 'without a word'}")
 
 
 @contextlib.contextmanager
