@@ -75,10 +75,18 @@ def bind(server: grpc.aio.Server, settings: Settings, guards: Guards) -> int:
         else:
             port = server.add_secure_port(address, guards.credentials)
     except RuntimeError as error:
-        raise ServerError(f"cannot listen on {address}; is the port taken? Choose another with --port") from error
+        raise _unlistened(address) from error
     if port == 0:
-        raise ServerError(f"cannot listen on {address}; is the port taken? Choose another with --port")
+        raise _unlistened(address)
     return port
+
+
+def _unlistened(address: str) -> ServerError:
+    # gRPC does not say which of the two it is.
+    return ServerError(
+        f"cannot listen on {address}; is the port taken, or the host no address of this machine? "
+        "Choose others with --port and --host"
+    )
 
 
 def _connection_options(settings: Settings) -> list[tuple[str, int]]:

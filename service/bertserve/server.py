@@ -25,7 +25,7 @@ from bertserve.interceptors.open_calls import OpenCalls
 from bertserve.interceptors.translation import StatusInterceptor
 from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
 from bertserve.loading import load_model, measure_speed
-from bertserve.logs import log
+from bertserve.logs import log, log_warning
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.oip.service import InferenceServicer
@@ -190,6 +190,9 @@ def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], m
         )
         batcher.add_model(model.name, model.engine, measure_speed(model))
         log("model loaded", model=model.name, bundle_id=manifest.bundle_id, precision=model.facts.precision)
+        if settings.queue_tokens < (longest := model.facts.max_tokens):
+            log_warning("the longest texts are refused, for none could wait", model=model.name,
+                        max_tokens=longest, queue_tokens=settings.queue_tokens)  # fmt: skip
     return batcher
 
 
@@ -227,5 +230,5 @@ def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, i
     except OSError as error:
         address = join_address(host, settings.metrics_port)
         raise ServerError(
-            f"cannot listen on {address} ({error.strerror}); choose another with --metrics-port"
+            f"cannot listen on {address} ({error.strerror}); choose others with --metrics-port and --metrics-host"
         ) from error

@@ -182,6 +182,14 @@ def test_request_larger_than_the_queue_is_invalid() -> None:
         assert (error.code(), field_at_fault(error)) == (INVALID, "inputs")
 
 
+def test_a_queue_shorter_than_the_longest_text_is_warned_of() -> None:
+    """With both numbers, at start."""
+    with running_server(PRETRAINING, "--queue-tokens", "50") as small:
+        small.stop()
+    (line,) = [json.loads(line) for line in small.log if "longest texts" in line]
+    assert (line["level"], line["max_tokens"], line["queue_tokens"]) == ("warning", 128, 50)
+
+
 @pytest.mark.parametrize(
     "payload",
     [b"\x12\x04\x0a\x02\xff\xfe", b"\xff\xff\xff\xff", b"\x12\xff"],
