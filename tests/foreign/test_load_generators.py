@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scripted_server import ScriptedServer
 from servers import RunningServer
 
 from .conftest import EXAMPLES, ROOT, built, run_client, tool
@@ -31,25 +32,41 @@ NO_MASK = '{"inputs": [{"text": "No word is hidden here"}]}'
 
 @pytest.mark.parametrize(("method", "request_json"), REQUESTS.items(), ids=REQUESTS)
 def test_h2load_loads_a_method(method: str, request_json: str, demo_server: RunningServer) -> None:
-    """Every request of a framed body is answered, over connections that each hold several."""
+    """Every request of a framed body is answered, the one before the load and all in it, over connections that each
+    hold several."""
     before = handled(demo_server, method, "OK")
     assert "200 2xx" in h2load(demo_server, method, request_json)
-    assert handled(demo_server, method, "OK") - before == 200
+    assert handled(demo_server, method, "OK") - before == 201
 
 
-def test_h2load_sees_an_error_as_http_success(demo_server: RunningServer) -> None:
-    """The status of gRPC stands in the trailers, which only the server's metrics count."""
+def test_h2load_is_not_started_for_a_request_that_is_refused(demo_server: RunningServer) -> None:
+    """To h2load the refusal would be a success; what it says comes through, with the field at fault."""
     before = handled(demo_server, "FillMask", "InvalidArgument")
-    assert "200 2xx" in h2load(demo_server, "FillMask", NO_MASK)
-    assert handled(demo_server, "FillMask", "InvalidArgument") - before == 200
+    refusal, details = refused_load(demo_server.target, "FillMask", NO_MASK)
+    assert refusal.startswith("failed: INVALID_ARGUMENT: inputs[0].text: holds no mask; ")
+    assert json.loads(details)["details"][0]["fieldViolations"][0]["field"] == "inputs[0].text"
+    assert handled(demo_server, "FillMask", "InvalidArgument") - before == 1
 
 
-def test_h2load_may_state_a_deadline(stalled_server: RunningServer) -> None:
-    """By gRPC's own header: every call ends, though no run does. Most reach the server, which counts them as left."""
-    before = handled(stalled_server, "Embed", *LATE)
-    assert "200 2xx" in h2load(stalled_server, "Embed", REQUESTS["Embed"], "-H", "grpc-timeout: 100m")
-    assert handled(stalled_server, "Embed", "OK") == 0
-    assert handled(stalled_server, "Embed", *LATE) > before
+def test_h2load_is_not_started_on_a_full_queue(full_server: RunningServer) -> None:
+    """RetryInfo comes through."""
+    refusal, details = refused_load(full_server.target, "Embed", REQUESTS["Embed"])
+    assert refusal.startswith("failed: RESOURCE_EXHAUSTED: ")
+    assert json.loads(details)["details"][0]["retryDelay"].endswith("s")
+
+
+def test_h2load_is_not_started_where_nothing_serves(scripted_server: ScriptedServer) -> None:
+    """By the health protocol."""
+    scripted_server.set_serving(False)
+    (refusal,) = refused_load(scripted_server.target, "Embed", REQUESTS["Embed"])
+    assert refusal == f"failed: {scripted_server.target} is not SERVING"
+    assert scripted_server.arrivals == []
+
+
+def test_h2load_has_deadlines(stalled_server: RunningServer) -> None:
+    """By gRPC's own header: the first call ends, though no run does."""
+    refusal, *_ = refused_load(stalled_server.target, "Embed", REQUESTS["Embed"], "-H", "grpc-timeout: 100m")
+    assert refusal.startswith("failed: DEADLINE_EXCEEDED: ")
 
 
 def test_locust_counts_each_method(demo_server: RunningServer, locust: Locust) -> None:
@@ -112,13 +129,25 @@ def locust_folder(pytestconfig: pytest.Config) -> Path:
     return Path(folder)
 
 
-def h2load(server: RunningServer, method: str, request_json: str, *options: str) -> str:
+def h2load(server: RunningServer, method: str, request_json: str) -> str:
     """What h2load prints of 200 requests."""
-    tool("h2load", "apt-get install nghttp2-client")
-    load = ["-n", "200", "-c", "2", "-m", "4", *options]
-    completed = run_client([EXAMPLES / "load.sh", method, request_json, server.target, *load])
+    completed = run_load(server.target, method, request_json)
     assert completed.returncode == 0, completed.stderr
     return completed.stdout
+
+
+def refused_load(target: str, method: str, request_json: str, *options: str) -> list[str]:
+    """The lines that load.sh leaves when it does not start h2load."""
+    completed = run_load(target, method, request_json, *options)
+    assert completed.returncode == 1
+    assert "finished in" not in completed.stdout
+    return completed.stderr.splitlines()
+
+
+def run_load(target: str, method: str, request_json: str, *options: str) -> subprocess.CompletedProcess[str]:
+    tool("h2load", "apt-get install nghttp2-client")
+    load = ["-n", "200", "-c", "2", "-m", "4", *options]
+    return run_client([EXAMPLES / "load.sh", method, request_json, target, *load])
 
 
 def handled(server: RunningServer, method: str, *codes: str) -> float:
