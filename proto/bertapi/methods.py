@@ -5,23 +5,36 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from google.protobuf.message import Message
 
 from bertapi.calls import Call
-
-if TYPE_CHECKING:
-    from bertapi.client import AsyncBertClient, BertClient
 
 P = ParamSpec("P")
 ResultT = TypeVar("ResultT")
 MethodT = TypeVar("MethodT", bound=Callable[..., object])
 
 
-def method(build: Callable[P, Call[ResultT]]) -> Callable[Concatenate[BertClient, P], ResultT]:
+class Sender(Protocol):
+    """A client whose methods block."""
+
+    def fetch(self, call: Call[object]) -> Message:
+        """Send a call and return the response message. Raises BertError."""
+
+
+class AsyncSender(Protocol):
+    """A client whose methods are coroutines."""
+
+    async def fetch(self, call: Call[object]) -> Message:
+        """Send a call and return the response message. Raises BertError."""
+
+
+def method(build: Callable[P, Call[ResultT]]) -> Callable[Concatenate[Sender, P], ResultT]:
     """The blocking method that sends what `build` makes of its arguments."""
 
     @functools.wraps(build)
-    def send(client: BertClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+    def send(client: Sender, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         call = build(*args, **kwargs)
         return call.read(client.fetch(call))
 
@@ -30,11 +43,11 @@ def method(build: Callable[P, Call[ResultT]]) -> Callable[Concatenate[BertClient
 
 def async_method(
     build: Callable[P, Call[ResultT]],
-) -> Callable[Concatenate[AsyncBertClient, P], Coroutine[Any, Any, ResultT]]:
+) -> Callable[Concatenate[AsyncSender, P], Coroutine[Any, Any, ResultT]]:
     """The coroutine method that sends what `build` makes of its arguments."""
 
     @functools.wraps(build)
-    async def send(client: AsyncBertClient, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
+    async def send(client: AsyncSender, /, *args: P.args, **kwargs: P.kwargs) -> ResultT:
         call = build(*args, **kwargs)
         return call.read(await client.fetch(call))
 
