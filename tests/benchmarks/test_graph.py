@@ -13,7 +13,7 @@ import pytest
 from bertbench.errors import BenchError
 from bertbench.graph.ceiling import build_products
 from bertbench.graph.command import open_bundles
-from bertbench.graph.padded import export_padded, pad, quantize_padded
+from bertbench.graph.padded import export_padded, make_model, pad, quantize_padded
 from bertserve.bundle import read_bundle
 from servers import BUNDLES, PLAIN, PRETRAINING
 
@@ -88,7 +88,7 @@ def test_the_ceiling_is_all_products_of_the_model(quantized: bool) -> None:
 def test_the_padded_graph_is_what_the_optimizer_can_do(tmp_path: Path) -> None:
     """Attention is fused in every layer, and the int8 form runs on quantized products."""
     model = read_bundle(PRETRAINING).model
-    graph = export_padded(model, tmp_path)
+    graph = export_padded(make_model(model, "eager"), model, tmp_path)
     assert graph.fused == model.layer_count
     operators = [node.op_type for node in onnx.load(quantize_padded(graph.path)).graph.node]
     assert operators.count("QAttention") == model.layer_count

@@ -26,7 +26,7 @@ def vectors() -> dict[str, list[np.ndarray]]:
     """Every server's vectors of the same texts, by its name."""
     found = {}
     workload = Workload(open_bundle(DEMO_BUNDLE), None)
-    for contestant in contestants(workload, TEXTS, CHECKPOINT, threads=1, infinity_program=None):
+    for contestant in contestants(workload, TEXTS, CHECKPOINT, threads=1):
         with contestant.start() as server, BertClient(server.target) as client:
             found[contestant.name] = [one.vectors for one in client.embed(TEXTS, pooling="mean", normalize=False)]
     return found

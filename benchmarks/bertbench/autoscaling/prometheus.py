@@ -16,8 +16,8 @@ from typing import Any
 
 import yaml
 
-from bertbench.balancing.ports import free_port
 from bertbench.errors import BenchError
+from bertbench.ports import free_port
 from bertbench.serving.server_process import launched
 
 READY_SECONDS = 30.0

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertbench.balancing.ports import free_port
 from bertbench.errors import BenchError
+from bertbench.ports import free_port
 from bertbench.serving.server_process import launched
 
 SERVICE_NAME = "bertserve.default.svc.cluster.local"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from bertbench.balancing.ports import free_port
 from bertbench.errors import BenchError
+from bertbench.ports import free_port
 from bertbench.serving.server_process import Launch, launched
 
 EXAMPLE_LISTEN = "127.0.0.1:8080"

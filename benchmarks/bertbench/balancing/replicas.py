@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 
-from bertbench.balancing.ports import free_network
+from bertbench.ports import free_network
 from bertbench.serving.server_process import ServerProcess, started
 
 # One each: there are more replicas than cores.

@@ -91,7 +91,7 @@ def pad(lengths: Sequence[int], vocabulary_size: int) -> dict[str, Int64s]:
 
 def padded_contestants(facts: ModelFacts, quantize: bool, directory: Path) -> tuple[list[Contestant], list[str]]:
     """Eager PyTorch and the optimized graph, in int8 as well if asked; and what to know about them."""
-    graph = export_padded(facts, directory)
+    graph = export_padded(make_model(facts, "eager"), facts, directory)
     notes = []
     if graph.fused != facts.layer_count:
         notes.append(
@@ -140,9 +140,8 @@ def make_model(facts: ModelFacts, attention: str) -> torch.nn.Module:
     return model.eval()
 
 
-def export_padded(facts: ModelFacts, directory: Path) -> PaddedGraph:
-    """Export and optimize; files go to `directory`."""
-    model = make_model(facts, "eager")
+def export_padded(model: torch.nn.Module, facts: ModelFacts, directory: Path) -> PaddedGraph:
+    """Export and optimize a model with eager attention; files go to `directory`."""
     raw, path = directory / "exported.onnx", directory / "padded.onnx"
     sample = {name: torch.from_numpy(array) for name, array in pad((8, 5), facts.vocabulary_size).items()}
     axes = {name: {0: "texts", 1: "length"} for name in (*INPUTS, "hidden")}

@@ -28,6 +28,9 @@ def peers(
     infinity: Annotated[
         Path | None, typer.Option(help="infinity_emb of an environment that has Infinity; left out without it.")
     ] = None,
+    triton: Annotated[
+        Path | None, typer.Option(help="python of an environment that has nvidia-pytriton; left out without it.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="PNG of latency over rate to write.")] = None,
 ) -> None:
@@ -38,7 +41,9 @@ def peers(
 
     workload = Workload(open_bundle(bundle), texts)
     drawn = workload.texts_of_mean(mean_tokens, TEXTS)
-    contestants = comparison.contestants(workload, drawn, checkpoint, threads or usable_cores(), infinity)
+    contestants = comparison.contestants(
+        workload, drawn, checkpoint, threads or usable_cores(), infinity_program=infinity, triton_python=triton
+    )
     found = comparison.compare(contestants, Console(stderr=True), seconds)
     machine, console = describe_machine(), figures_console()
     console.print(f"{bundle}, {machine}", highlight=False)

@@ -17,6 +17,7 @@ from bertbench.load.requests import PreparedRequest
 from bertbench.load.summary import Summary
 from bertbench.load.tables import seconds_text
 from bertbench.peers.infinity import infinity, infinity_requests
+from bertbench.peers.triton import triton, triton_requests
 from bertbench.serving.server_process import ServerProcess, serving, started
 from bertbench.serving.workload import Workload, embed_each
 
@@ -45,9 +46,15 @@ class Peer:
 
 
 def contestants(
-    workload: Workload, texts: Sequence[str], checkpoint: Path, threads: int, infinity_program: Path | None
+    workload: Workload,
+    texts: Sequence[str],
+    checkpoint: Path,
+    threads: int,
+    *,
+    infinity_program: Path | None = None,
+    triton_python: Path | None = None,
 ) -> list[Contestant]:
-    """bertserve, then its peers."""
+    """bertserve, then its peers, of which those that need an environment of their own are there if it is named."""
     bundle, flags = workload.bundle.path, ("--lanes", str(threads), "--lane-threads", "1")
     module = [sys.executable, "-m", "bertbench.peers.transformers_server", str(checkpoint), "--threads", str(threads)]
     requests = embed_each(texts)
@@ -55,8 +62,16 @@ def contestants(
         Contestant(name="bertserve", start=lambda: serving(bundle, *flags), requests=requests),
         Contestant(name="grpc.aio + transformers", start=lambda: started(module), requests=requests),
     ]
+    tokens = [item.length for item in workload.items(texts)]
+    if triton_python is not None:
+        found.append(
+            Contestant(
+                name="Triton + ONNX Runtime",
+                start=lambda: triton(triton_python, checkpoint, workload.bundle, threads),
+                requests=triton_requests(texts, tokens),
+            )
+        )
     if infinity_program is not None:
-        tokens = [item.length for item in workload.items(texts)]
         found.append(
             Contestant(
                 name="Infinity, HTTP",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bertbench.load.requests import PreparedRequest
+from bertbench.ports import free_port
 from bertbench.serving.server_process import ServerProcess, launched
 
 SERVED_NAME = "peer"
@@ -28,9 +28,7 @@ POLL_SECONDS = 0.2
 @contextlib.contextmanager
 def infinity(program: Path, checkpoint: Path, threads: int) -> Iterator[ServerProcess]:
     """Infinity with a checkpoint on its torch engine, in single precision. Raises BenchError if it does not start."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = {
         "--model-id": str(checkpoint),
         "--served-model-name": SERVED_NAME,

@@ -1,0 +1,60 @@
+"""NVIDIA's Triton around ONNX Runtime: how to start it, and what to send.
+
+Its wheel wants a Python whose library is as old as the one it was built with, and so an environment of its own, whose
+`python` is named by its path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from bertapi.oip import inference_pb2 as pb
+from bertserve.bundle import Bundle
+from transformers import AutoModel
+
+from bertbench.graph.padded import export_padded
+from bertbench.load.requests import PreparedRequest
+from bertbench.ports import free_port
+from bertbench.serving.server_process import ServerProcess, started
+
+SERVED_NAME = "peer"
+PROGRAM = Path(__file__).with_name("triton_server.py")
+
+
+@contextlib.contextmanager
+def triton(python: Path, checkpoint: Path, bundle: Bundle, threads: int) -> Iterator[ServerProcess]:
+    """Triton with a checkpoint as the optimized padded graph, in single precision. bundle: of the same checkpoint, for
+    shapes and tokenizer. Raises BenchError if it does not start."""
+    model = AutoModel.from_pretrained(checkpoint, dtype=torch.float32, attn_implementation="eager").eval()
+    with tempfile.TemporaryDirectory() as folder:
+        graph = export_padded(model, bundle.model, Path(folder)).path
+        flags = {"--name": SERVED_NAME, "--threads": str(threads), "--port": str(free_port())}
+        options = [part for flag in flags.items() for part in flag]
+        with started([str(python), str(PROGRAM), str(graph), str(bundle.tokenizer_path), *options]) as server:
+            yield server
+
+
+def triton_requests(texts: Sequence[str], tokens: Sequence[int]) -> tuple[PreparedRequest, ...]:
+    """One request for each text, in the Open Inference Protocol. Its answers do not tell of tokens, so those of each
+    text are given."""
+    return tuple(
+        PreparedRequest(
+            task="embed",
+            kind="embed",
+            path="/inference.GRPCInferenceService/ModelInfer",
+            message=_infer(text).SerializeToString(),
+            texts=1,
+            tokens=count,
+        )
+        for text, count in zip(texts, tokens, strict=True)
+    )
+
+
+def _infer(text: str) -> pb.ModelInferRequest:
+    contents = pb.InferTensorContents(bytes_contents=[text.encode()])
+    tensor = pb.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1, 1], contents=contents)
+    return pb.ModelInferRequest(model_name=SERVED_NAME, inputs=[tensor])
