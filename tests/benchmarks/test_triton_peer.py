@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from bertapi.client import BertClient
 from bertapi.oip import inference_pb2, inference_pb2_grpc
-from bertbench.peers.triton import triton, triton_requests
+from bertbench.peers.open_inference import infer_requests
+from bertbench.peers.triton import triton
 from bertbench.serving.workload import Workload, open_bundle
 from bertserve.settings import DEMO_BUNDLE
 from servers import running_server
@@ -46,7 +47,7 @@ def test_triton_gives_the_same_vectors(triton_python: Path) -> None:
     workload = Workload(open_bundle(DEMO_BUNDLE), None)
     with running_server() as server, BertClient(server.target) as client:
         ours = client.embed(TEXTS, pooling="mean", normalize=False).matrix
-    requests = triton_requests(TEXTS, [1] * len(TEXTS))
+    requests = infer_requests(TEXTS, [1] * len(TEXTS))
     with (
         triton(triton_python, CHECKPOINT, workload.bundle, threads=1) as server,
         grpc.insecure_channel(server.target) as channel,

@@ -31,6 +31,10 @@ def peers(
     triton: Annotated[
         Path | None, typer.Option(help="python of an environment that has nvidia-pytriton; left out without it.")
     ] = None,
+    kserve: Annotated[
+        Path | None,
+        typer.Option(help="python of an environment with kserve and transformers; left out without it."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")] = None,
     plot_file: Annotated[Path | None, typer.Option("--plot", help="PNG of latency over rate to write.")] = None,
 ) -> None:
@@ -42,7 +46,13 @@ def peers(
     workload = Workload(open_bundle(bundle), texts)
     drawn = workload.texts_of_mean(mean_tokens, TEXTS)
     contestants = comparison.contestants(
-        workload, drawn, checkpoint, threads or usable_cores(), infinity_program=infinity, triton_python=triton
+        workload,
+        drawn,
+        checkpoint,
+        threads or usable_cores(),
+        infinity_program=infinity,
+        kserve_python=kserve,
+        triton_python=triton,
     )
     found = comparison.compare(contestants, Console(stderr=True), seconds)
     machine, console = describe_machine(), figures_console()

@@ -17,7 +17,9 @@ from bertbench.load.requests import PreparedRequest
 from bertbench.load.summary import Summary
 from bertbench.load.tables import seconds_text
 from bertbench.peers.infinity import infinity, infinity_requests
-from bertbench.peers.triton import triton, triton_requests
+from bertbench.peers.kserve import kserve
+from bertbench.peers.open_inference import infer_requests
+from bertbench.peers.triton import triton
 from bertbench.serving.server_process import ServerProcess, serving, started
 from bertbench.serving.workload import Workload, embed_each
 
@@ -52,6 +54,7 @@ def contestants(
     threads: int,
     *,
     infinity_program: Path | None = None,
+    kserve_python: Path | None = None,
     triton_python: Path | None = None,
 ) -> list[Contestant]:
     """bertserve, then its peers, of which those that need an environment of their own are there if it is named."""
@@ -68,7 +71,15 @@ def contestants(
             Contestant(
                 name="Triton + ONNX Runtime",
                 start=lambda: triton(triton_python, checkpoint, workload.bundle, threads),
-                requests=triton_requests(texts, tokens),
+                requests=infer_requests(texts, tokens),
+            )
+        )
+    if kserve_python is not None:
+        found.append(
+            Contestant(
+                name="KServe + transformers",
+                start=lambda: kserve(kserve_python, checkpoint, threads),
+                requests=infer_requests(texts, tokens),
             )
         )
     if infinity_program is not None:

@@ -1,4 +1,4 @@
-"""NVIDIA's Triton around ONNX Runtime: how to start it, and what to send.
+"""NVIDIA's Triton around ONNX Runtime: how to start it.
 
 Its wheel wants a Python whose library is as old as the one it was built with, and so an environment of its own, whose
 `python` is named by its path.
@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from bertapi.oip import inference_pb2 as pb
 from bertserve.bundle import Bundle
 from transformers import AutoModel
 
 from bertbench.graph.padded import export_padded
-from bertbench.load.requests import PreparedRequest
+from bertbench.peers.open_inference import SERVED_NAME
 from bertbench.ports import free_port
 from bertbench.serving.server_process import ServerProcess, started
 
-SERVED_NAME = "peer"
-PROGRAM = Path(__file__).with_name("triton_server.py")
+PROGRAM = Path(__file__).parent / "foreign" / "triton_server.py"
 
 
 @contextlib.contextmanager
@@ -36,25 +34,3 @@ def triton(python: Path, checkpoint: Path, bundle: Bundle, threads: int) -> Iter
         options = [part for flag in flags.items() for part in flag]
         with started([str(python), str(PROGRAM), str(graph), str(bundle.tokenizer_path), *options]) as server:
             yield server
-
-
-def triton_requests(texts: Sequence[str], tokens: Sequence[int]) -> tuple[PreparedRequest, ...]:
-    """One request for each text, in the Open Inference Protocol. Its answers do not tell of tokens, so those of each
-    text are given."""
-    return tuple(
-        PreparedRequest(
-            task="embed",
-            kind="embed",
-            path="/inference.GRPCInferenceService/ModelInfer",
-            message=_infer(text).SerializeToString(),
-            texts=1,
-            tokens=count,
-        )
-        for text, count in zip(texts, tokens, strict=True)
-    )
-
-
-def _infer(text: str) -> pb.ModelInferRequest:
-    contents = pb.InferTensorContents(bytes_contents=[text.encode()])
-    tensor = pb.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1, 1], contents=contents)
-    return pb.ModelInferRequest(model_name=SERVED_NAME, inputs=[tensor])
