@@ -25,9 +25,9 @@ MAX_TOKENS = 512
 class PaddedModel:
     """text: bytes [texts, 1] → embedding: float32 [texts, hidden], the mean over tokens, special tokens included."""
 
-    def __init__(self, graph: str, tokenizer: str, threads: int) -> None:
+    def __init__(self, graph: str, tokenizer: str) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._types = {
             node.name: np.int32 if node.type == "tensor(int32)" else np.int64 for node in self._session.get_inputs()
@@ -55,22 +55,22 @@ def main() -> None:
     parser.add_argument("graph")
     parser.add_argument("tokenizer")
     parser.add_argument("--name", required=True)
-    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--instances", type=int, required=True, help="of the model, each with one thread")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--batch-texts", type=int, default=32)
+    parser.add_argument("--batch-texts", type=int, required=True)
     arguments = parser.parse_args()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
-    model = PaddedModel(arguments.graph, arguments.tokenizer, arguments.threads)
+    models = [PaddedModel(arguments.graph, arguments.tokenizer) for _ in range(arguments.instances)]
     config = TritonConfig(
         grpc_address="127.0.0.1", grpc_port=arguments.port, allow_http=False, allow_metrics=False, log_verbose=0
     )
     with Triton(config=config) as triton:
         triton.bind(
             arguments.name,
-            batch(model.embed),
+            [batch(model.embed) for model in models],
             inputs=[Tensor(name="text", dtype=bytes, shape=(1,))],
             outputs=[Tensor(name="embedding", dtype=np.float32, shape=(-1,))],
             config=ModelConfig(max_batch_size=arguments.batch_texts, batcher=DynamicBatcher()),
