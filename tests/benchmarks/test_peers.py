@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from bertapi.client import BertClient
 from bertbench.load.texts import read_texts
-from bertbench.peers.comparison import contestants
+from bertbench.peers.contestants import Environments, contestants
 from bertbench.serving.workload import Workload, open_bundle
 from bertserve.settings import DEMO_BUNDLE
 
@@ -26,7 +26,7 @@ def vectors() -> dict[str, list[np.ndarray]]:
     """Every server's vectors of the same texts, by its name."""
     found = {}
     workload = Workload(open_bundle(DEMO_BUNDLE), None)
-    for contestant in contestants(workload, TEXTS, CHECKPOINT, threads=1):
+    for contestant in contestants(workload, TEXTS, CHECKPOINT, 1, Environments()):
         with contestant.start() as server, BertClient(server.target) as client:
             found[contestant.name] = [one.vectors for one in client.embed(TEXTS, pooling="mean", normalize=False)]
     return found

@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from bertbench.load.generator import Generator
 from bertbench.load.plan import ClosedLoop, OpenLoop, Plan
-from bertbench.load.requests import PreparedRequest
 from bertbench.load.summary import Summary
 from bertbench.load.tables import seconds_text
-from bertbench.peers.infinity import infinity, infinity_requests
-from bertbench.peers.kserve import kserve
-from bertbench.peers.open_inference import infer_requests
-from bertbench.peers.triton import triton
-from bertbench.serving.server_process import ServerProcess, serving, started
-from bertbench.serving.workload import Workload, embed_each
+from bertbench.peers.contestants import Contestant
 
 # Of what bertserve answers at saturation: loads that every peer is put under, too much for some of them.
 SHARES_OF_SATURATION = (0.2, 0.4, 0.6, 0.8)
 CALLERS = 32
 CONNECTIONS = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contestant:
-    """A server that can be started, and what to send to it: the same texts for all."""
-
-    name: str
-    start: Callable[[], AbstractContextManager[ServerProcess]]
-    requests: tuple[PreparedRequest, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,52 +27,6 @@ class Peer:
     name: str
     saturated: Summary
     loaded: tuple[Summary, ...]
-
-
-def contestants(
-    workload: Workload,
-    texts: Sequence[str],
-    checkpoint: Path,
-    threads: int,
-    *,
-    infinity_program: Path | None = None,
-    kserve_python: Path | None = None,
-    triton_python: Path | None = None,
-) -> list[Contestant]:
-    """bertserve, then its peers, of which those that need an environment of their own are there if it is named."""
-    bundle, flags = workload.bundle.path, ("--lanes", str(threads), "--lane-threads", "1")
-    module = [sys.executable, "-m", "bertbench.peers.transformers_server", str(checkpoint), "--threads", str(threads)]
-    requests = embed_each(texts)
-    found = [
-        Contestant(name="bertserve", start=lambda: serving(bundle, *flags), requests=requests),
-        Contestant(name="grpc.aio + transformers", start=lambda: started(module), requests=requests),
-    ]
-    tokens = [item.length for item in workload.items(texts)]
-    if triton_python is not None:
-        found.append(
-            Contestant(
-                name="Triton + ONNX Runtime",
-                start=lambda: triton(triton_python, checkpoint, workload.bundle, threads),
-                requests=infer_requests(texts, tokens),
-            )
-        )
-    if kserve_python is not None:
-        found.append(
-            Contestant(
-                name="KServe + transformers",
-                start=lambda: kserve(kserve_python, checkpoint, threads),
-                requests=infer_requests(texts, tokens),
-            )
-        )
-    if infinity_program is not None:
-        found.append(
-            Contestant(
-                name="Infinity, HTTP",
-                start=lambda: infinity(infinity_program, checkpoint, threads),
-                requests=infinity_requests(texts, tokens),
-            )
-        )
-    return found
 
 
 def compare(contestants: Sequence[Contestant], console: Console, seconds: float) -> list[Peer]:
