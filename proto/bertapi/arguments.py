@@ -15,8 +15,6 @@ PAIR_SEPARATOR = "|||"
 EXIT_USAGE = 2
 # A layer's number is an int32 of the API.
 LAYERS = range(-(2**31), 2**31)
-# Some thirty years: longer ones overflow gRPC's clock, and nobody can tell them from none.
-LONGEST_TIMEOUT_SECONDS = 1e9
 CONNECTION_DEFAULTS = {
     "target": DEFAULT_TARGET,
     "model": "",
@@ -226,7 +224,7 @@ def _seconds(value: str) -> float:
         seconds = math.nan
     if not seconds > 0:
         raise argparse.ArgumentTypeError(f"{value!r} is no positive number of seconds")
-    return seconds if seconds <= LONGEST_TIMEOUT_SECONDS else math.inf
+    return seconds
 
 
 def _count(value: str) -> int:

@@ -29,6 +29,9 @@ KEEPALIVE_TIMEOUT_MILLISECONDS = 10_000
 RECONNECT_FIRST_MILLISECONDS = 100
 RECONNECT_MAX_MILLISECONDS = 5_000
 
+# Some thirty years: longer ones overflow gRPC's clock, and nobody can tell them from none.
+LONGEST_TIMEOUT_SECONDS = 1e9
+
 
 def load_service_config() -> str:
     """The published gRPC service config: round robin over healthy replicas, retries on UNAVAILABLE."""
@@ -83,8 +86,10 @@ def call_metadata(token: str | Path | None) -> tuple[tuple[str, str], ...]:
 
 
 def grpc_timeout(seconds: float) -> float | None:
-    """Seconds as grpc wants them: None is no deadline."""
-    return None if math.isinf(seconds) else seconds
+    """Seconds as grpc wants them: None is no deadline. Raises ValueError for what is no number."""
+    if math.isnan(seconds):
+        raise ValueError("a timeout that is no number of seconds")
+    return None if seconds > LONGEST_TIMEOUT_SECONDS else seconds
 
 
 def addressed_request(call: Call[object], default_model: str) -> Message:

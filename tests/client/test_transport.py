@@ -63,16 +63,27 @@ def test_an_answer_at_the_limit_arrives(scripted_server):
 
 
 def test_calls_have_a_deadline(scripted_server):
-    """A call has the client's timeout unless it states its own; infinity is none at all."""
-    scripted_server.answers += [OK, OK, OK]
+    """A call has the client's timeout unless it states its own; infinity, or more than gRPC can count, is none."""
+    scripted_server.answers += [OK, OK, OK, OK]
     with api.BertClient(scripted_server.target, timeout_seconds=20) as client:
         client.embed("a")
         client.embed("a", timeout_seconds=500)
         client.embed("a", timeout_seconds=math.inf)
-    default, stated, endless = (arrival.remaining_seconds for arrival in scripted_server.arrivals)
+        client.embed("a", timeout_seconds=1e20)
+        client.wait_ready(1e20)
+    default, stated, endless, long = (arrival.remaining_seconds for arrival in scripted_server.arrivals)
     assert 10 < default < 30
     assert 400 < stated < 600
-    assert endless is None or endless > 10**6
+    assert all(none is None or none > 10**6 for none in (endless, long))
+
+
+def test_a_timeout_that_is_no_number_is_refused(scripted_server):
+    """Waiting for it would never end."""
+    with api.BertClient(scripted_server.target) as client:
+        with pytest.raises(ValueError, match="no number of seconds"):
+            client.wait_ready(math.nan)
+        with pytest.raises(ValueError, match="no number of seconds"):
+            client.embed("a", timeout_seconds=math.nan)
 
 
 def test_token(scripted_server):
