@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import grpc
 from bertapi.transport import SERVICE
-from bertapi.v1 import bert_service_pb2_grpc
+from bertapi.v1 import bert_service_pb2, bert_service_pb2_grpc
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
 from google.rpc import status_pb2
@@ -45,6 +45,9 @@ class ScriptedServer(bert_service_pb2_grpc.BertServiceServicer):
         return answer
 
     FillMask = Embed
+
+    def GetModel(self, request: Message, context: grpc.ServicerContext) -> Message:  # noqa: ARG002, N802 — the API's name
+        return bert_service_pb2.GetModelResponse(model=bert_service_pb2.Model(max_characters=100))
 
     def set_serving(self, serving: bool) -> None:
         response = health_pb2.HealthCheckResponse

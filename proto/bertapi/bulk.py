@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 
 import grpc
@@ -21,9 +22,12 @@ class Lines:
     to its end, if so; the lines before count as all there are.
     """
 
-    def __init__(self, lines: Iterable[bytes], separator: str) -> None:
+    def __init__(self, lines: Iterable[bytes], separator: str, max_characters: int) -> None:
+        """max_characters: of a text, as the server takes them. A line beyond may be too large a message, and those end
+        the stream."""
         self._lines = lines
         self._separator = separator
+        self._max_characters = max_characters
         # Texts are read by gRPC's thread and settled by the caller's, so each dictionary is only added to by one and
         # taken from by the other, item by item.
         self._line_of_sent: dict[int, int] = {}
@@ -37,7 +41,7 @@ class Lines:
         sent = 0
         for number, line in enumerate(self._read(), start=1):
             try:
-                text = split_pair(line.removesuffix(b"\n").removesuffix(b"\r").decode(), self._separator)
+                text = self._text(line.removeprefix(BOM_UTF8) if number == 1 else line)
             except (UnicodeDecodeError, UsageError) as error:
                 message = str(error) if isinstance(error, UsageError) else "not UTF-8"
                 refusal = pb.ItemError(code=INVALID_ARGUMENT, message=message)
@@ -46,6 +50,14 @@ class Lines:
             self._line_of_sent[sent] = number
             sent += 1
             yield text
+
+    def _text(self, line: bytes) -> InputText:
+        """Raises UnicodeDecodeError, UsageError."""
+        text = split_pair(line.removesuffix(b"\n").removesuffix(b"\r").decode(), self._separator)
+        longest = max(len(part) for part in ((text,) if isinstance(text, str) else text))
+        if longest > self._max_characters:
+            raise UsageError(f"{longest} characters, the server takes {self._max_characters}")
+        return text
 
     def _read(self) -> Iterator[bytes]:
         # What is raised in gRPC's thread would reach the caller as a failed call without its reason.

@@ -24,7 +24,7 @@ from bertapi.bulk import Lines
 from bertapi.calls import Call
 from bertapi.client import DEFAULT_TIMEOUT_SECONDS, BertClient, tls_credentials
 from bertapi.errors import BertError, UnavailableError
-from bertapi.inputs import InputText, UsageError, expand_standard_input, open_lines, split_pair
+from bertapi.inputs import InputText, UsageError, expand_standard_input, name_of, open_lines, split_pair
 from bertapi.outputs import analyze_options, choose_outputs, embed_options, named_outputs
 
 EXIT_FAILED = 1
@@ -46,8 +46,8 @@ ShownT = TypeVar(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = build_parser().parse_args(argv)
-    _prepare_output(as_json=arguments.json or arguments.command == "stream")
     try:
+        _prepare_output(as_json=arguments.json or arguments.command == "stream")
         with _connect(arguments) as client:
             if arguments.command == "stream":
                 return _stream(client, arguments)
@@ -190,7 +190,7 @@ def _stream(client: BertClient, arguments: Namespace) -> int:
         raise UsageError("say what to compute: --embed, --fill, --nsp, --classify, --tag, or several of them")
     timeout_seconds = math.inf if arguments.timeout is None else arguments.timeout
     with open_lines(arguments.file) as file:
-        lines = Lines(file, arguments.separator)
+        lines = Lines(file, arguments.separator, client.get_model().max_characters)
         call = streams.stream_analyze(lines, **analyze_options(arguments, outputs), timeout_seconds=timeout_seconds)
         try:
             for response in client.fetch_stream(call):
@@ -201,7 +201,7 @@ def _stream(client: BertClient, arguments: Namespace) -> int:
             return _fail(f"{failure}; from line {lines.shown + 1} on there are no answers", EXIT_FAILED)
     _print_settled(lines)
     if lines.unread is not None:
-        reason = f"{arguments.file}: {lines.unread.strerror}"
+        reason = f"{name_of(arguments.file)}: {lines.unread.strerror}"
         return _fail(f"{reason}; from line {lines.shown + 1} on it was not read", EXIT_FAILED)
     if lines.first_failure is None:
         return 0
@@ -249,7 +249,12 @@ def _one_line(text: str) -> str:
 
 
 def _prepare_output(*, as_json: bool) -> None:
-    """JSON is UTF-8 whatever the terminal; a table rather loses a bar's block than fails where it cannot be encoded."""
+    """JSON is UTF-8 whatever the terminal; a table rather loses a bar's block than fails where it cannot be encoded.
+
+    Raises UsageError where there is no output at all.
+    """
+    if sys.stdout is None:  # started with it closed
+        raise UsageError("standard output is closed")
     if isinstance(sys.stdout, io.TextIOWrapper):
         if as_json:
             sys.stdout.reconfigure(encoding="utf-8")

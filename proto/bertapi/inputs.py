@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 InputText = str | tuple[str, str]
+
+STANDARD_INPUT = Path("-")
+# Of a text, in a message about it.
+SHOWN_CHARACTERS = 80
 
 
 class UsageError(Exception):
@@ -21,7 +26,8 @@ def split_pair(text: str, separator: str) -> InputText:
         return text
     first, _, second = text.partition(separator)
     if separator in second:
-        raise UsageError(f"{text!r} holds {separator!r} twice; a pair has two texts (see --separator)")
+        shown = text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+        raise UsageError(f"{shown!r} holds {separator!r} twice; a pair has two texts (see --separator)")
     return first.strip(), second.strip()
 
 
@@ -41,10 +47,15 @@ def expand_standard_input(texts: Sequence[str]) -> list[str]:
     return expanded
 
 
+def name_of(path: Path) -> str:
+    """What a message calls it."""
+    return "standard input" if path == STANDARD_INPUT else str(path)
+
+
 @contextmanager
 def open_lines(path: Path) -> Iterator[Iterable[bytes]]:
     """The lines of a file, or of standard input for `-`, read one by one. Raises UsageError: it cannot be opened."""
-    if path == Path("-"):
+    if path == STANDARD_INPUT:
         yield _standard_input()
         return
     try:
@@ -63,5 +74,5 @@ def _standard_input() -> BinaryIO:
 
 def _standard_input_lines() -> list[str]:
     # Split at line ends alone: str.splitlines would also cut at characters that a text may hold, such as U+2028.
-    lines = _standard_input().read().decode().replace("\r\n", "\n").split("\n")
+    lines = _standard_input().read().removeprefix(BOM_UTF8).decode().replace("\r\n", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines

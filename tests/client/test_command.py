@@ -226,10 +226,11 @@ def test_json_names(call):
 
 
 def test_standard_input(call, monkeypatch):
-    """`-` stands for the lines of standard input."""
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("eins\r\nzwei\u2028drei\n".encode())))
+    """`-` stands for the lines of standard input, without the byte order mark that may stand before them."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffeins\r\nzwei\u2028drei\n".encode())))
     _, output, _ = call("tokenize", "null", "-", "--json")
-    assert len(json.loads(output)["results"]) == 3
+    results = json.loads(output)["results"]
+    assert [result["tokens"][1]["start"] for result in results] == [0, 0, 0]
 
 
 def test_separator(call):
@@ -315,6 +316,13 @@ def test_output_that_cannot_be_written_is_one_line(server, arguments):
         finished = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
     complaint = "bertcall: the output cannot be written: No space left on device\n"
     assert (finished.returncode, finished.stderr) == (1, complaint)
+
+
+def test_closed_standard_output_is_wrong_usage(monkeypatch, capsys):
+    """As the shell's `>&-` leaves it: what is printed then would be lost without a word."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["models"]) == 2
+    assert capsys.readouterr().err == "bertcall: standard output is closed\n"
 
 
 @pytest.mark.parametrize("command", ["embed", "stream"])

@@ -30,6 +30,8 @@ BAD = {
     "not UTF-8": (b"\xff", "not UTF-8"),
     "two separators": (b"a ||| b ||| c", "a pair has two texts"),
     "no token": (b"", "yields no token"),
+    "too long": (b"a" * 70_000, "70000 characters, the server takes 65536"),
+    "larger than a message": (b"a ||| " + b"a" * 17_000_000, "17000000 characters, the server takes 65536"),
 }
 
 Stream = Callable[..., tuple[int, list[pb.StreamAnalyzeResponse], str]]
@@ -81,6 +83,12 @@ def test_a_line_at_fault_fails_alone(stream: Stream, line: bytes, message: str) 
     assert complaint.startswith("bertcall: 2 of 4 lines failed, line 2 first: ")
     assert message in complaint
     assert complaint.count("\n") == 1
+
+
+def test_a_mark_of_the_encoding_is_no_text(stream: Stream) -> None:
+    """The byte order mark that editors put before a file's first line."""
+    _, (marked, second), _ = stream(b"\xef\xbb\xbf[MASK] sat\n[MASK] sat", "--fill")
+    assert marked.analysis == second.analysis
 
 
 def test_an_empty_file_has_no_answers(stream: Stream) -> None:
@@ -156,7 +164,7 @@ def test_a_file_that_fails_on_the_way_is_answered_so_far(
     assert main(["stream", "-", "--embed", "--target", server.target]) == 1
     output, complaint = capsys.readouterr()
     assert [json.loads(line)["id"] for line in output.splitlines()] == ["1", "2"]
-    assert complaint == "bertcall: -: Input/output error; from line 3 on it was not read\n"
+    assert complaint == "bertcall: standard input: Input/output error; from line 3 on it was not read\n"
 
 
 def test_a_stream_that_breaks_says_where(
@@ -185,7 +193,7 @@ def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureF
 def test_answers_leave_in_the_order_of_the_lines(given_lines: tuple[list[bool], list[int]]) -> None:
     """Whatever order they come in, and wherever lines are no texts: each once, under its line's number."""
     good, order = given_lines
-    lines = Lines([b"a" if line else b"\xff" for line in good], "|||")
+    lines = Lines([b"a" if line else b"\xff" for line in good], "|||", 100)
     assert len(list(lines)) == sum(good)
     shown = list(lines.settled())
     for sent in order:
