@@ -37,10 +37,11 @@ const maxAnswerBytes = 68 << 20
 func main() {
 	target, seconds := argument(1, "127.0.0.1:50051"), argument(2, "30")
 	timeout, err := time.ParseDuration(seconds + "s")
-	if err == nil {
-		err = run(target, timeout)
+	if err != nil || timeout <= 0 {
+		fmt.Fprintln(os.Stderr, "usage: client [HOST:PORT [SECONDS]]")
+		os.Exit(2)
 	}
-	if err != nil {
+	if err := run(target, timeout); err != nil {
 		fmt.Fprintln(os.Stderr, "failed:", describe(err))
 		os.Exit(1)
 	}

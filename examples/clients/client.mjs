@@ -10,7 +10,12 @@ import grpc from '@grpc/grpc-js'
 import protoLoader from '@grpc/proto-loader'
 import { service as healthService } from 'grpc-health-check'
 
-const [target = '127.0.0.1:50051', seconds = '30'] = process.argv.slice(2)
+const [target = '127.0.0.1:50051', time = '30'] = process.argv.slice(2)
+const seconds = Number(time)
+if (!target || !(seconds > 0 && seconds < 1e6)) {
+  console.error('usage: client.mjs [HOST:PORT [SECONDS]]')
+  process.exit(2)
+}
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url))
 const loaded = protoLoader.loadSync(['bertapi/v1/bert_service.proto', path('error_details.proto')], {
@@ -34,7 +39,7 @@ const bert = new BertService(target, credentials, options)
 const health = new Health(target, credentials)
 
 function call(client, method, request) {
-  const deadline = Date.now() + Number(seconds) * 1000
+  const deadline = Date.now() + seconds * 1000
   return new Promise((resolve, reject) => {
     client[method](request, { deadline }, (error, answer) => (error ? reject(error) : resolve(answer)))
   })

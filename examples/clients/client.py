@@ -3,15 +3,16 @@
 python examples/clients/client.py [HOST:PORT [SECONDS]]
 """
 
+import argparse
 import sys
 
 import numpy as np
 from bertapi.client import BertClient, BertError
 
 
-def main(target: str = "127.0.0.1:50051", seconds: str = "30") -> None:
-    with BertClient(target, timeout_seconds=float(seconds)) as client:
-        client.wait_ready(float(seconds))
+def main(target: str, seconds: float) -> None:
+    with BertClient(target, timeout_seconds=seconds) as client:
+        client.wait_ready(seconds)
         print("health: SERVING")
 
         first, second = client.embed(["A cat sat here.", "A dog lay there."])
@@ -41,8 +42,21 @@ def describe(error: BertError) -> str:
     return f"{error.code.name}: {faults or error.message}{again}"
 
 
+def positive_seconds(text: str) -> float:
+    if not float(text) > 0:
+        raise ValueError
+    return float(text)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("target", nargs="?", default="127.0.0.1:50051", metavar="HOST:PORT")
+    parser.add_argument("seconds", nargs="?", default=30.0, type=positive_seconds, metavar="SECONDS")
+    return parser.parse_args()
+
+
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        main(**vars(parse_arguments()))
     except BertError as error:
         sys.exit(f"failed: {describe(error)}")

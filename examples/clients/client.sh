@@ -12,6 +12,11 @@ error_details=$(dirname "${BASH_SOURCE[0]}")/error_details.proto
 
 main() {
   local embedded
+  # To buf, no time at all is no limit.
+  if [[ ! $seconds =~ ^[0-9]*\.?[0-9]+$ || ! $seconds =~ [1-9] ]]; then
+    echo "usage: client.sh [HOST:PORT [SECONDS]]" >&2
+    return 2
+  fi
   call grpc.health.v1.Health/Check "{\"service\": \"$bert\"}" | jq -r '"health: \(.status)"'
 
   embedded=$(call $bert/Embed '{"inputs": [{"text": "A cat sat here."}, {"text": "A dog lay there."}]}')
@@ -52,6 +57,8 @@ describe() {
     '{'*) ;;
     # buf's clock runs from its start, and may end before it has sent anything.
     *'deadline exceeded'*) echo "DEADLINE_EXCEEDED: ${failure#Failure: }" && return ;;
+    # All that buf says where it cannot ask for the schema, be it that nobody listens or that a token is needed.
+    *'failed to find service'*) echo "UNAVAILABLE: no server at $target tells what it serves: ${failure#Failure: }" && return ;;
     *) echo "$failure" && return ;;
   esac
   jq -r '.details[]? | "\(.type) \(.value)"' <<<"$failure" |

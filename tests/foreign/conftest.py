@@ -92,7 +92,7 @@ def client(request: pytest.FixtureRequest) -> Run:
     """Runs the example of one language: `client(HOST:PORT, seconds)`."""
     command = request.getfixturevalue(f"{request.param}_client")
 
-    def run(target: str, seconds: float = 30) -> subprocess.CompletedProcess[str]:
+    def run(target: str, seconds: float | str = 30) -> subprocess.CompletedProcess[str]:
         return run_client([*command, target, str(seconds)])
 
     return run

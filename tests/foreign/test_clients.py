@@ -36,6 +36,19 @@ def test_an_overloaded_server_says_when_to_try_again(client: Run, full_server: R
     assert re.fullmatch(r"RESOURCE_EXHAUSTED: .*; try again in [\d.]+ s", failure_of(client(full_server.target)))
 
 
+def test_a_server_that_is_not_there_is_said(client: Run) -> None:
+    """By its status, like every other failure."""
+    assert re.match("(UNAVAILABLE|DEADLINE_EXCEEDED): ", failure_of(client("127.0.0.1:1", 2)))
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0"])
+def test_a_time_that_is_none_is_wrong_usage(client: Run, seconds: str) -> None:
+    """Said at once, whatever the language's own clock would make of it."""
+    completed = client("127.0.0.1:1", seconds)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("usage: client")
+
+
 @pytest.mark.parametrize("name", SPREADING)
 def test_the_service_config_makes_the_client_retry(
     name: str, request: pytest.FixtureRequest, scripted_server: ScriptedServer
