@@ -94,7 +94,7 @@ def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits
         for given, item in zip(ask.inputs, items, strict=True)
     )
     if response_bytes > limits.max_response_bytes:
-        raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits))
+        raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits, ask))
     return Prepared(ask=ask, embed=embed, texts=tuple(texts), items=items, response_bytes=response_bytes)
 
 
@@ -281,8 +281,14 @@ def _tag_bytes(model: ServedModel, ask: Ask, given: Text, item: Item) -> int:
     return size
 
 
-def _too_large_an_answer(response_bytes: int, limits: Limits) -> str:
+def _too_large_an_answer(response_bytes: int, limits: Limits, ask: Ask | None = None) -> str:
+    """ask: None where tokens alone are asked for."""
+    less = ["fewer inputs"]
+    if ask is not None and ask.fill_mask is not None:
+        less.append("a smaller top_k")
+    if ask is not None and ask.embed is not None:
+        less += ["FLOAT16", "fewer layers", "a pooling"]
     return (
         f"the answer could take {response_bytes} bytes, the server sends {limits.max_response_bytes}; "
-        "ask for fewer inputs, FLOAT16, fewer layers or a pooling"
+        f"ask for {', '.join(less)}"
     )
