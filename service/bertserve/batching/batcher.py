@@ -176,7 +176,7 @@ class Batcher:
             )
         model.metrics.rejected[refusal.value].inc()
         if refusal is Refusal.DEADLINE:
-            return DeadlinePassed(f"the deadline is nearer than the {load.run_seconds:.3f} s that the request takes")
+            return DeadlinePassed(f"the request takes {max(load.run_seconds, 0.001):.3f} s, the deadline is nearer")
         retry_after = max(0.05, load.wait_seconds / 2)
         if refusal is Refusal.QUEUE_FULL:
             return Overloaded("the queue is full", retry_after)
