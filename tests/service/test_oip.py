@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -274,6 +275,12 @@ NUMBERS = Request.InferInputTensor(name="text", datatype="FP32", shape=[1])
 TWICE = Request.InferInputTensor(
     name="text", datatype="BYTES", shape=[1], contents=oip.InferTensorContents(bytes_contents=[b"a"])
 )
+TWO_TYPES = Request.InferInputTensor(
+    name="text",
+    datatype="BYTES",
+    shape=[1],
+    contents=oip.InferTensorContents(bytes_contents=[b"a"], int64_contents=[1]),
+)
 BAD = {
     "no input": (changed(inputs=[], raw_input_contents=[]), "text"),
     "no text": (changed(inputs=[tensor("text_pair", 1)]), "text"),
@@ -292,6 +299,10 @@ BAD = {
     "short contents": (changed(inputs=[tensor("text", 2)]), "raw_input_contents[0]"),
     "long contents": (changed(raw_input_contents=[raw(b"a", b"b")]), "raw_input_contents[0]"),
     "no contents": (changed(raw_input_contents=[]), "inputs[0].contents"),
+    "contents of two types": (
+        changed(inputs=[TWO_TYPES], raw_input_contents=[]),
+        "inputs[0].contents",
+    ),
     "more contents": (changed(raw_input_contents=[raw(b"a"), raw(b"b")]), "raw_input_contents"),
     "both contents": (changed(inputs=[TWICE]), "inputs[0].contents"),
     "no UTF-8": (changed(inputs=[tensor("text", 2)], raw_input_contents=[raw(b"a", b"\xff")]), "text[1]"),
@@ -313,6 +324,7 @@ BAD = {
     "pooling by number": (infer_request(["a"], pooling=1), "parameters[pooling]"),
     "layer beyond": (infer_request(["a"], layers="1,9"), "parameters[layers]"),
     "no layer": (infer_request(["a"], layers="last"), "parameters[layers]"),
+    "layer in other digits": (infer_request(["a"], layers="\N{ARABIC-INDIC DIGIT ONE}"), "parameters[layers]"),
     "normalize by number": (infer_request(["a"], normalize=1), "parameters[normalize]"),
     "large top_k": (infer_request([FIRST], top_k=10**6), "parameters[top_k]"),
     "no top_k": (infer_request([FIRST], top_k=0), "parameters[top_k]"),
@@ -336,7 +348,7 @@ def test_bad_request_is_told_which_field(inference: Stub, request_: oip.ModelInf
     assert [violation.field for violation in bad.field_violations] == [field]
 
 
-@pytest.mark.parametrize(("name", "version"), [("nothing", ""), ("plain", "2"), ("plain", "latest")])
+@pytest.mark.parametrize(("name", "version"), [("nothing", ""), ("plain", "2"), ("plain", "latest"), ("", "2")])
 def test_unknown_model_or_version_is_not_found(inference: Stub, name: str, version: str) -> None:
     """For every method that names one."""
     inferred = infer_request(["a"], model=name)
@@ -361,6 +373,7 @@ def test_timeout_parameter_is_a_deadline(inference: Stub) -> None:
     """Triton's, in microseconds: a request that it is too short for is not begun."""
     call = inference.ModelInfer.future(infer_request(["the cat sat"] * 100, timeout=1), timeout=30)
     assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert re.fullmatch(r"the request takes (?!0\.000)[\d.]+ s, the deadline is nearer", call.details())
     assert infer(inference, ["the cat sat"], timeout=30_000_000)["embedding"].shape == (1, 32)
 
 

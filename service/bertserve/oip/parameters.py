@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import TypeVar
@@ -19,6 +20,9 @@ Choice = TypeVar("Choice", bound=StrEnum)
 IGNORED = {"triton_enable_empty_final_response"}
 KNOWN = ("pooling", "layers", "layer_merge", "normalize", "top_k", "truncation", "timeout")
 DEFAULT_TOP_K = 5
+
+# With blanks around each, as people write lists; int() would take digits of other scripts too.
+INTEGERS = re.compile(r" *-?[0-9]{1,18} *(?:, *-?[0-9]{1,18} *)*")
 
 # One vector a text; vectors of tokens make no tensor of equal rows.
 POOLINGS = tuple(pooling for pooling in Pooling if pooling is not Pooling.NONE)
@@ -71,10 +75,10 @@ class Parameters:
         """One integer, or several as a string with commas, such as `-4,-3,-2,-1`."""
         if self._kind(name) in {None, "int64_param", "uint64_param"}:
             return (self._integer(name, 0),) if name in self._given else ()
-        try:
-            return tuple(int(number) for number in (self._text(name) or "").split(","))
-        except ValueError:
-            raise InvalidInput(f"parameters[{name}]", "is no list of integers, such as -4,-3,-2,-1") from None
+        text = self._text(name) or ""
+        if INTEGERS.fullmatch(text) is None:
+            raise InvalidInput(f"parameters[{name}]", "is no list of integers, such as -4,-3,-2,-1")
+        return tuple(int(number) for number in text.split(","))
 
     def _integer(self, name: str, default: int) -> int:
         match self._kind(name):

@@ -147,8 +147,10 @@ def _read_strings(request: pb.ModelInferRequest, index: int, limits: Limits) -> 
             raise InvalidInput(f"raw_input_contents[{index}]", str(error)) from None
     else:
         elements = given.contents.bytes_contents
+        if any(field.name != "bytes_contents" for field, _ in given.contents.ListFields()):
+            raise InvalidInput(f"inputs[{index}].contents", "must hold bytes_contents alone")
         if len(elements) != count:
-            raise InvalidInput(f"inputs[{index}].contents", f"{len(elements)} elements, its shape says {count}")
+            raise InvalidInput(f"inputs[{index}].contents", f"{len(elements)} bytes_contents, its shape says {count}")
     return [_decode(element, f"{given.name}[{place}]") for place, element in enumerate(elements)]
 
 

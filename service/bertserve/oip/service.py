@@ -63,7 +63,9 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         return pb.ModelConfigResponse(config=descriptions.describe_configuration(model, self._analyzer.limits))
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:  # noqa: ARG002
-        models = [self._find(request.name, request.version)] if request.name else self._models
+        # Without a name those of all, which have one version too.
+        found = self._find(request.name, request.version)
+        models = [found] if request.name else self._models
         return pb.ModelStatisticsResponse(model_stats=[self._statistics[model.name].write() for model in models])
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:

@@ -25,7 +25,10 @@ def read_strings(raw: bytes, count: int) -> list[bytes]:
         start = place + LENGTH_BYTES
         place = start + int.from_bytes(raw[place:start], "little")
         if start > len(raw) or place > len(raw):
-            raise MalformedTensor(f"its {len(raw)} bytes end within element {len(elements)} of {count}")
+            raise MalformedTensor(
+                f"its {len(raw)} bytes end within element {len(elements)} of {count}; "
+                f"each is {LENGTH_BYTES} bytes of its length, little-endian, and itself"
+            )
         elements.append(raw[start:place])
     if place < len(raw):
         raise MalformedTensor(f"{len(raw) - place} bytes follow its {count} elements")
