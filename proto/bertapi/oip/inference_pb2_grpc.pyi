@@ -9,8 +9,8 @@ How bertserve fills it:
   * A model is a bundle, of the one version "1". An empty model name means the first bundle; what is not served is
     NOT_FOUND. Other errors, their details, limits and tokens are those of bertapi.v1.
   * Inputs are BYTES of shape [n] or [n, 1], UTF-8: `text`, and `text_pair` where the texts are pairs.
-  * Outputs are as many as the bundle has heads for. Those that a request names say what is computed, from one pass;
-    none named means all.
+  * Outputs are as many as the bundle has heads for; any other is INVALID_ARGUMENT. Those that a request names say what is
+    computed, from one pass; none named means all.
       embedding                  FP32  [n, size]
       mask_tokens                BYTES [n, masks, k]  as the vocabulary holds them, best first
       mask_log_probabilities     FP32  [n, masks, k]
