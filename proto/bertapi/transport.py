@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from importlib import resources
 from pathlib import Path
@@ -28,6 +29,10 @@ KEEPALIVE_MILLISECONDS = 60_000
 KEEPALIVE_TIMEOUT_MILLISECONDS = 10_000
 RECONNECT_FIRST_MILLISECONDS = 100
 RECONNECT_MAX_MILLISECONDS = 5_000
+
+# What a header may hold as one word.
+TOKEN = re.compile(r"[!-~]+")
+NOT_ONE = "not one token, of ASCII without blanks"
 
 # Some thirty years: longer ones overflow gRPC's clock, and nobody can tell them from none.
 LONGEST_TIMEOUT_SECONDS = 1e9
@@ -74,15 +79,19 @@ def tls_credentials(
 def call_metadata(token: str | Path | None) -> tuple[tuple[str, str], ...]:
     """token: a bearer token, or the file that holds it; without TLS it travels in the clear.
 
-    Raises UnauthenticatedError where the file cannot be read.
+    Raises UnauthenticatedError where the file cannot be read, or it is no token.
     """
-    if isinstance(token, Path):
-        try:
-            token = token.read_text(encoding="ascii").strip()
-        except (OSError, ValueError) as error:
-            reason = f"token file {token}: {getattr(error, 'strerror', None) or 'no token'}"
-            raise UnauthenticatedError(grpc.StatusCode.UNAUTHENTICATED, reason) from error
-    return (("authorization", f"Bearer {token}"),) if token else ()
+    if not token:
+        return ()
+    name = f"token file {token}" if isinstance(token, Path) else "token"
+    try:
+        text = token.read_text(encoding="ascii").strip() if isinstance(token, Path) else token
+    except (OSError, ValueError) as error:
+        reason = f"{name}: {getattr(error, 'strerror', None) or NOT_ONE}"
+        raise UnauthenticatedError(grpc.StatusCode.UNAUTHENTICATED, reason) from error
+    if TOKEN.fullmatch(text) is None:
+        raise UnauthenticatedError(grpc.StatusCode.UNAUTHENTICATED, f"{name}: {NOT_ONE}")
+    return (("authorization", f"Bearer {text}"),)
 
 
 def grpc_timeout(seconds: float) -> float | None:

@@ -94,6 +94,17 @@ def test_token(scripted_server):
     assert scripted_server.arrivals[0].metadata["authorization"] == "Bearer secret"
 
 
+@pytest.mark.parametrize("content", ["", "first\nsecond", "# a comment", "t\u00f6ken"])
+def test_a_file_that_holds_no_single_token_is_named(scripted_server, tmp_path, content):
+    """Such as the server's own, of many tokens: gRPC would call it invalid metadata."""
+    path = tmp_path / "tokens"
+    path.write_text(content, encoding="utf-8")
+    refusal = pytest.raises(api.UnauthenticatedError, match=f"token file {path}: not one token")
+    with api.BertClient(scripted_server.target, token=path) as client, refusal:
+        client.embed("a")
+    assert scripted_server.arrivals == []
+
+
 def test_credentials(scripted_server):
     """With credentials the channel is a secure one."""
     scripted_server.answers.append(OK)
