@@ -8,7 +8,8 @@
 # Needs buf (pip install buf-bin), h2load and nghttp (apt-get install nghttp2-client).
 set -euo pipefail
 
-method=$1 request=$2 target=${3:-127.0.0.1:50051} options=("${@:4}")
+usage="usage: load.sh METHOD REQUEST [HOST:PORT [h2load's options]]"
+method=${1:?$usage} request=${2:?$usage} target=${3:-127.0.0.1:50051} options=("${@:4}")
 clients=$(dirname "${BASH_SOURCE[0]}")
 GRPC=(-H 'content-type: application/grpc' -H 'te: trailers')
 # By number: https://grpc.io/docs/guides/status-codes
