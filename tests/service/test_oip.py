@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import time
@@ -139,7 +140,7 @@ def test_configuration_names_labels_and_bundle(inference: Stub, typed: pb_grpc.B
     """What a caller needs beside tensors: which label is which column, and which bundle computed it."""
     model = typed.GetModel(pb.GetModelRequest(model="classifier"), timeout=30).model
     config = inference.ModelConfig(oip.ModelConfigRequest(name="classifier"), timeout=30).config
-    assert config.parameters["labels"].string_value.split(",") == list(model.labels)
+    assert json.loads(config.parameters["labels"].string_value) == list(model.labels)
     assert config.parameters["bundle_id"].string_value == model.bundle_id
     assert config.parameters["hidden_size"].string_value == str(model.hidden_size)
 

@@ -15,7 +15,7 @@ How bertserve fills it:
       mask_tokens                BYTES [n, masks, k]  as the vocabulary holds them, best first
       mask_log_probabilities     FP32  [n, masks, k]
       next_sentence_probability  FP32  [n, 1]         that `text_pair` follows `text`
-      label_logits               FP32  [n, labels]    in the order of the labels in ModelConfig's parameter `labels`
+      label_logits               FP32  [n, labels]    in the order of ModelConfig's parameter `labels`, a JSON array
       label_probabilities        FP32  [n, labels]
   * `masks` is the most that one of the texts holds. Where a text holds fewer, or has no pair to score, tokens are empty
     and numbers NaN. An output that is named alone is an error then, as in bertapi.v1.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 
 from bertapi.oip import inference_pb2 as pb
@@ -31,13 +32,14 @@ def describe_model(model: ServedModel) -> pb.ModelMetadataResponse:
 
 
 def describe_configuration(model: ServedModel, limits: Limits) -> pb.ModelConfig:
-    """parameters: what a caller may want to know to read the outputs, and which bundle computes them."""
+    """parameters: what a caller may want to know to read the outputs, and which bundle computes them. Labels are
+    JSON, since one may hold whatever would part them."""
     facts = model.facts
     parameters = {
         "bundle_id": model.bundle.manifest.bundle_id,
         "hidden_size": str(facts.hidden_size),
         "max_tokens": str(facts.max_tokens),
-        "labels": ",".join(facts.labels),
+        "labels": json.dumps(facts.labels, ensure_ascii=False),
     }
     return pb.ModelConfig(
         name=model.name,
