@@ -239,6 +239,15 @@ def test_texts_may_come_as_typed_contents(inference: Stub, shape: list[int]) -> 
     assert not any(output.HasField("contents") for output in response.outputs)
 
 
+def test_what_kserves_client_says_of_http_changes_nothing(inference: Stub) -> None:
+    """Its InferenceGRPCClient sends the sizes and places that a body of HTTP would have."""
+    request = infer_request(["the cat"], outputs=["embedding"], binary_data_output=True)
+    request.inputs[0].parameters["binary_data_size"].int64_param = 11
+    request.outputs[0].parameters["binary_data"].bool_param = True
+    found = arrays(inference.ModelInfer(request, timeout=30))
+    np.testing.assert_array_equal(found["embedding"], infer(inference, ["the cat"])["embedding"])
+
+
 def test_answer_names_request_model_and_version(inference: Stub) -> None:
     """The caller's id comes back, and the server's own in the trailing metadata."""
     request = infer_request(["the cat"], model="plain")

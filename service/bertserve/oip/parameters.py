@@ -16,8 +16,10 @@ from bertserve.tokenizer import Truncation
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
+# They say how a body of HTTP is laid out; KServe's client sends them over gRPC too, with tensors and requests.
+OF_HTTP = {"binary_data", "binary_data_size", "binary_data_output"}
 # Sent by NVIDIA's clients with every request, and about nothing but streams.
-IGNORED = {"triton_enable_empty_final_response"}
+IGNORED = {"triton_enable_empty_final_response", *OF_HTTP}
 KNOWN = ("pooling", "layers", "layer_merge", "normalize", "top_k", "truncation", "timeout")
 DEFAULT_TOP_K = 5
 

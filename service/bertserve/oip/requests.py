@@ -11,7 +11,7 @@ from bertapi.oip import inference_pb2 as pb
 
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
-from bertserve.oip.parameters import Parameters
+from bertserve.oip.parameters import OF_HTTP, Parameters
 from bertserve.oip.signature import (
     EMBEDDING,
     INPUTS,
@@ -97,7 +97,7 @@ def _read_outputs(asked: Sequence[OutputTensor], model: ServedModel) -> tuple[st
     for index, output in enumerate(asked):
         if output.name not in names:
             raise InvalidInput(f"outputs[{index}].name", f"no such output; the model has {', '.join(names)}")
-        if output.parameters:
+        if not output.parameters.keys() <= OF_HTTP:
             raise InvalidInput(f"outputs[{index}].parameters", "none is known; neither shared memory nor classes")
     return tuple(dict.fromkeys(output.name for output in asked)) or names
 
@@ -125,7 +125,7 @@ def _find_inputs(inputs: Sequence[InputTensor]) -> dict[str, int]:
             raise InvalidInput(f"inputs[{index}].name", f"no such input; the model has {', '.join(names)}")
         if given.name in places:
             raise InvalidInput(f"inputs[{index}].name", "is there twice")
-        if given.parameters:
+        if not given.parameters.keys() <= OF_HTTP:
             raise InvalidInput(f"inputs[{index}].parameters", "none is known; no shared memory")
         places[given.name] = index
     return places
