@@ -52,7 +52,9 @@ def open_guards(settings: Settings, metrics: Metrics) -> Guards:
         authentication = _authentication(settings, metrics)
     except FileError as error:
         raise ServerError(str(error)) from error
-    reception = ReceptionInterceptor(settings.pending_bytes, settings.max_request_bytes, settings.max_open_streams)
+    reception = ReceptionInterceptor(
+        settings.pending_bytes, settings.max_request_bytes, settings.max_open_streams, metrics
+    )
     tracing, stop = _tracing(settings)
     return Guards(
         credentials=credentials, interceptors=(reception, AccessInterceptor(), *authentication, *tracing), stop=stop

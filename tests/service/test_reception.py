@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
@@ -91,6 +94,36 @@ def test_message_of_many_fields_is_not_parsed() -> None:
     empty = pb.EmbedRequest(inputs=[pb.TextInput()]).SerializeToString()
     with pytest.raises(InvalidInput):
         decode(pb.EmbedRequest.FromString, empty * 10 * FEW_FIELDS, FEW_FIELDS)
+
+
+def test_what_is_refused_before_it_is_received_is_counted() -> None:
+    """A large request without room, and a stream beyond the bound: in the calls' codes and under a reason of their
+    own, or no alert would know of them."""
+    refused = 'bertserve_rejected_total{model="",reason="reception"}'
+    with (
+        running_server(PRETRAINING, "--pending-bytes", "100000", "--max-open-streams", "1") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        assert server.sample(refused) == 0
+        stub = pb_grpc.BertServiceStub(channel)
+        stop = threading.Event()
+        open_stream = stub.StreamAnalyze(_endless(stop), timeout=60)
+        next(open_stream)
+        with pytest.raises(grpc.RpcError, match="too many streams"):
+            next(stub.StreamAnalyze(_endless(stop), timeout=60))
+        stop.set()
+        with pytest.raises(grpc.RpcError, match="too many large requests"):
+            stub.Embed(pb.EmbedRequest(inputs=[pb.TextInput(text="a" * 200_000)]), timeout=60)
+        assert server.sample(refused) == 2
+        for method, kind in (("StreamAnalyze", "bidi_stream"), ("Embed", "unary")):
+            labels = f'grpc_method="{method}",grpc_service="bertapi.v1.BertService",grpc_type="{kind}"'
+            assert server.sample(f'grpc_server_handled_total{{grpc_code="ResourceExhausted",{labels}}}') == 1
+
+
+def _endless(stop: threading.Event) -> Iterator[pb.StreamAnalyzeRequest]:
+    """One request, and no end until then."""
+    yield pb.StreamAnalyzeRequest(id="1", input=pb.TextInput(text="cat"))
+    stop.wait(60)
 
 
 def test_request_with_too_many_tokens_is_refused_before_all_are_made() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 from bertserve.calls import Context
-from bertserve.interceptors import CODE_LABELS, Continuation, Handler
+from bertserve.interceptors import Continuation, Handler
+from bertserve.interceptors.counting import count_refused
 from bertserve.metrics import Metrics
 from bertserve.tokens import Tokens
 
@@ -30,14 +31,8 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         metadata = dict(details.invocation_metadata)
         if self._tokens.are_shown_by(metadata.get("authorization")):
             return handler
-        self._count(str(details.method), handler)
+        count_refused(self._metrics, str(details.method), handler, grpc.StatusCode.UNAUTHENTICATED)
         return _REFUSAL
-
-    def _count(self, path: str, handler: Handler) -> None:
-        _, service, method = path.split("/")
-        kind = "bidi_stream" if handler.request_streaming else "unary"
-        self._metrics.rpc_started.labels(kind, service, method).inc()
-        self._metrics.rpc_handled.labels(kind, service, method, CODE_LABELS[grpc.StatusCode.UNAUTHENTICATED]).inc()
 
 
 async def _refuse(_: Any, context: Context) -> AsyncIterator[Any]:

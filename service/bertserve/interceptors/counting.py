@@ -67,6 +67,14 @@ class _RpcSeries:
         self.seconds.observe(seconds)
 
 
+def count_refused(metrics: Metrics, path: str, handler: Handler, code: grpc.StatusCode) -> None:
+    """A call that ends before it comes here, refused by what stands further out."""
+    _, service, method = path.split("/")
+    labels = ("bidi_stream" if handler.request_streaming else "unary", service, method)
+    metrics.rpc_started.labels(*labels).inc()
+    metrics.rpc_handled.labels(*labels, CODE_LABELS[code]).inc()
+
+
 def _observe_unary(series: _RpcSeries, handler: Handler) -> Handler:
     respond: Respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
 

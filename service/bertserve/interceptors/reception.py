@@ -11,16 +11,19 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 
 from bertserve.calls import Context
 from bertserve.errors import Overloaded, RequestError, Undecodable
 from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler
+from bertserve.interceptors.counting import count_refused
 from bertserve.interceptors.frames import forget_frames
 from bertserve.interceptors.translation import abort
 from bertserve.interceptors.turns import Turns, Weights
+from bertserve.metrics import Metrics
+from bertserve.statuses import STATUSES
 
 # What a client may send before the server asks for more: such a request costs no more memory than its headers did.
 SMALL_BYTES = 64 * 1024
@@ -55,9 +58,12 @@ LineOfTurns: TypeAlias = "Turns[asyncio.Future[None]]"
 class ReceptionInterceptor(grpc.aio.ServerInterceptor):
     """Outermost: it receives the request of every unary call itself, and hands it to what stands within."""
 
-    def __init__(self, pending_bytes: int, max_request_bytes: int, max_open_streams: int) -> None:
+    def __init__(self, pending_bytes: int, max_request_bytes: int, max_open_streams: int, metrics: Metrics) -> None:
         """pending_bytes: of large requests that are being answered; as much again may be on its way, and again as much
         on its way slowly."""
+        self._metrics = metrics
+        # Of no model, for which one a request is has not been read yet.
+        self._rejected = metrics.rejected.labels("", "reception")
         self._free_bytes = pending_bytes
         self._largest_bytes = max_request_bytes
         self._free_places = places = max(1, pending_bytes // max_request_bytes)
@@ -70,16 +76,22 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = await continuation(details)
-        return handler if handler is None else self._receive_for(handler)
+        return handler if handler is None else self._receive_for(str(details.method), handler)
 
-    def _receive_for(self, handler: Handler) -> Handler:
+    def _receive_for(self, path: str, handler: Handler) -> Handler:
         if handler.unary_unary is not None:
-            return self._receive_unary(handler)
+            return self._receive_unary(path, handler)
         if handler.unary_stream is not None:
             return self._receive_watch(handler)
-        return self._bound_stream(handler)
+        return self._bound_stream(path, handler)
 
-    def _receive_unary(self, handler: Handler) -> Handler:
+    async def _refuse(self, path: str, handler: Handler, context: Context, error: RequestError) -> NoReturn:
+        if isinstance(error, Overloaded):
+            self._rejected.inc()
+        count_refused(self._metrics, path, handler, STATUSES[type(error)])
+        await abort(context, error)
+
+    def _receive_unary(self, path: str, handler: Handler) -> Handler:
         respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
         decode = handler.request_deserializer or _as_is
 
@@ -88,7 +100,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
                 request = await self._receive(requests, context)
                 held = self._hold(len(request))
             except RequestError as error:
-                await abort(context, error)
+                await self._refuse(path, handler, context, error)
             answer = respond(decode(request), context)
             del request
             try:
@@ -117,14 +129,15 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.stream_stream_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
-    def _bound_stream(self, handler: Handler) -> Handler:
+    def _bound_stream(self, path: str, handler: Handler) -> Handler:
         """A stream may wait for its next message as long as it likes, so that streams cannot take turns: they are
         counted instead."""
         respond = cast("Any", handler.stream_stream)
 
         async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
             if self._free_streams == 0:
-                await abort(context, Overloaded("too many streams are open", RETRY_AFTER_SECONDS))
+                error = Overloaded("too many streams are open", RETRY_AFTER_SECONDS)
+                await self._refuse(path, handler, context, error)
             self._free_streams -= 1
             messages = cast("AsyncGenerator[bytes]", aiter(requests))
             try:
