@@ -12,6 +12,9 @@ from servers import PRETRAINING, RunningServer, running_server
 
 from .conftest import DEPLOY
 
+# Docker sets these in every container where its user has a proxy, which knows nothing of a container's loopback.
+PROXIES = {"http_proxy": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
@@ -30,7 +33,13 @@ def test_a_ready_server_with_tls_is_healthy(tls: dict[str, str]) -> None:
     with running_server(PRETRAINING, environment=tls) as server:
         ports = {"BERTSERVE_PORT": port_of(server.target), "BERTSERVE_METRICS_PORT": port_of(server.metrics)}
         assert healthcheck({**tls, **ports}).returncode == 0
+        assert healthcheck({**tls, **ports, **PROXIES}).returncode == 0
         assert healthcheck(ports).returncode == 1
+
+
+def test_no_proxy_is_asked(server: RunningServer) -> None:
+    """Over gRPC."""
+    assert healthcheck({"BERTSERVE_PORT": port_of(server.target), **PROXIES}).returncode == 0
 
 
 def test_silence_is_not_healthy(tls: dict[str, str]) -> None:
