@@ -6,6 +6,7 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -44,6 +45,21 @@ def test_components_combine(tmp_path: Path) -> None:
     resources = rendered(str(tmp_path))
     assert {resource["kind"] for resource in resources} >= {"ScaledObject", "ServiceMonitor", "ConfigMap"}
     assert container_of(resources)["image"] == "registry.example.com/bertserve:0.1.0"
+
+
+def test_prometheus_finds_what_the_adapter_asks_by(base: list[dict[str, Any]]) -> None:
+    """Each pod once, by the one Service with a port for it, with the labels without which there is no wait to see."""
+    (job,) = yaml.safe_load(block("    # prometheus.yml"))["scrape_configs"]
+    kept, *labels = job["relabel_configs"]
+    ports = [
+        f"{resource['metadata']['name']};{port['name']}"
+        for resource in base
+        if resource["kind"] == "Service"
+        for port in resource["spec"]["ports"]
+    ]
+    (rule,) = yaml.safe_load((DEPLOY / "monitoring" / "prometheus-adapter.yaml").read_text())
+    assert ports.count(kept["regex"]) == 1
+    assert {label["target_label"] for label in labels} == set(rule["resources"]["overrides"])
 
 
 def test_the_example_of_sizing_is_right() -> None:
