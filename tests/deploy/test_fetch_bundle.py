@@ -45,6 +45,15 @@ HOSTILE = {
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
+    def do_GET(self) -> None:
+        """Also answers that are none: one that breaks off within a chunk, and one that is no HTTP."""
+        if self.path == "/broken-off":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\n")
+        elif self.path == "/no-http":
+            self.wfile.write(b"220 mail.example.com\r\n")
+        else:
+            super().do_GET()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
         pass
 
@@ -104,6 +113,34 @@ def test_anything_else_is_refused(address: str, tmp_path: Path, name: str, reaso
     assert line.startswith(f"{address}/{name}: ")
     assert reason in line
     assert not target.exists()
+
+
+@pytest.mark.parametrize("name", ["broken-off", "no-http", "with-a blank"])
+def test_what_is_no_answer_is_one_line(address: str, tmp_path: Path, name: str) -> None:
+    """Not a traceback, as the pod's log is what there is to read."""
+    ended = fetch(f"{address}/{name}", tmp_path / "models" / "bundle")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"{address}/{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://127.0.0.1:1/my-bert.tar?Signature=secret", "http://127.0.0.1:1/my-bert.tar?…: <urlopen error "),
+        ("http://127.0.0.1:1/my-bert.tar?Signature=secret x", "http://127.0.0.1:1/my-bert.tar?…: URL can't contain "),
+        ("http://somebody:secret@127.0.0.1/my-bert.tar", "http://…@127.0.0.1/my-bert.tar: nonnumeric port"),
+        ("my-bert.tar?Signature=secret", "my-bert.tar?…: unknown url type: 'my-bert.tar?…'"),
+        ("http://[somebody:secret@127.0.0.1/my-bert.tar", "http://…@127.0.0.1/my-bert.tar: Invalid IPv6 URL"),
+    ],
+)
+def test_secrets_of_an_address_are_not_told(tmp_path: Path, url: str, shown: str) -> None:
+    """Logs are read by more people than the store lets in."""
+    ended = fetch(url, tmp_path / "models" / "bundle")
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(shown)
+    assert "secret" not in line
 
 
 @pytest.mark.parametrize("kind", HOSTILE)

@@ -5,11 +5,11 @@ BUNDLE_URL: a tar, packed or not, with manifest.json at its top. BUNDLE_ID: the 
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import sys
 import tarfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -21,11 +21,25 @@ TIMEOUT_SECONDS = 60
 def main() -> int:
     target = Path(sys.argv[1])
     try:
-        fetch(os.environ["BUNDLE_URL"], os.environ["BUNDLE_ID"], target)
-    except (OSError, tarfile.TarError, BundleError, urllib.error.URLError) as error:
-        sys.stderr.write(f"{os.environ['BUNDLE_URL']}: {error}\n")
+        url, bundle_id = os.environ["BUNDLE_URL"], os.environ["BUNDLE_ID"]
+    except KeyError as error:
+        sys.stderr.write(f"{error.args[0]} is not set\n")
+        return 1
+    try:
+        fetch(url, bundle_id, target)
+    # ValueError: an address that is none.
+    except (OSError, tarfile.TarError, BundleError, http.client.HTTPException, ValueError) as error:
+        sys.stderr.write(f"{without_secrets(f'{url}: {error}', url)}\n")
         return 1
     return 0
+
+
+def without_secrets(text: str, url: str) -> str:
+    """One line for the log, without the query of an address, which stores sign, and without a password in it."""
+    user = url.partition("://")[2].partition("/")[0].rpartition("@")[0]
+    for secret in (url.partition("?")[2], user, user.partition(":")[2]):
+        text = text.replace(secret, "…") if secret else text
+    return " ".join(text.split())
 
 
 def fetch(url: str, bundle_id: str, target: Path) -> None:
