@@ -166,6 +166,11 @@ def test_the_autoscaler_owns_the_replicas(base: list[Resource]) -> None:
     assert autoscaler["minReplicas"] > of_kind(base, "PodDisruptionBudget")["spec"]["minAvailable"]
 
 
+def test_a_broken_pod_does_not_hold_up_its_node(base: list[Resource]) -> None:
+    """By default, a budget that no ready pod meets lets no unready one be evicted either."""
+    assert of_kind(base, "PodDisruptionBudget")["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+
+
 def test_the_autoscaler_sees_the_wait_and_the_cpu(base: list[Resource]) -> None:
     """The wait of a pod by a custom metric, and CPU, which needs no adapter."""
     wait, cpu = of_kind(base, "HorizontalPodAutoscaler")["spec"]["metrics"]
