@@ -23,6 +23,11 @@ def main() -> NoReturn:
     except BenchError as error:
         print(f"bertbench: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 (the command's output)
         sys.exit(FAILED)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A file that a flag names, to read or to write.
+        sys.exit(f"bertbench: {error.filename}: {error.strerror}")
     sys.exit(0)
 
 

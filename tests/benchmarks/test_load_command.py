@@ -59,6 +59,14 @@ def test_several_rates_make_a_table_a_file_and_a_plot(server: RunningServer, tmp
     assert plot.read_bytes().startswith(PNG)
 
 
+def test_a_plot_that_cannot_be_written_is_one_line(server: RunningServer, tmp_path: Path) -> None:
+    """After the figures, which are not lost."""
+    plot = tmp_path / "none" / "plot.png"
+    done = bertbench(server.target, "--rate", "20,40", "--seconds", "1", "--warmup", "0", "--plot", plot)
+    assert (done.returncode, done.stderr) == (1, f"bertbench: {plot}: No such file or directory\n")
+    assert "answered/s" in done.stdout
+
+
 def test_a_bound_that_the_generator_itself_cannot_keep_is_refused(server: RunningServer) -> None:
     """What it would find says nothing of the server."""
     done = bertbench(server.target, "--find-p99", "0.000001", "--rate", "9", "--seconds", "1", "--warmup", "0")
