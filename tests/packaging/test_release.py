@@ -38,6 +38,15 @@ def test_the_changelog_ends_at_this_version(headings: list[str], pyproject: dict
     assert (versions, days) == (sorted(versions, reverse=True), sorted(days, reverse=True))
 
 
+def test_what_is_deployed_is_this_version(pyproject: dict[str, Any], tracked_texts: dict[str, str]) -> None:
+    """Every tag of our images in deploy/: a manifest left behind would start the last release, and nothing would say
+    so."""
+    tag = re.compile(r"(?:\bbert(?:serve|export):|newTag: )(\d+\.\d+\.\d+)")
+    tags = {name: tag.findall(text) for name, text in tracked_texts.items() if name.startswith("deploy/")}
+    assert tags["deploy/base/deployment.yaml"]
+    assert {found for all_found in tags.values() for found in all_found} == {pyproject["project"]["version"]}
+
+
 @pytest.mark.parametrize(
     ("change", "keeps"),
     [("optional string text_pair = 2;\n  bool lower = 4;", True), ("optional bytes text_pair = 2;", False)],
