@@ -69,11 +69,10 @@ class Metrics:
         self.dropped = self._counter("bertserve_dropped_total", "Items dropped before they ran.", ("model", "reason"))
         self.engine_failures = self._counter("bertserve_engine_failures_total", "Runs that raised.", ("model",))
         self.engine_busy_seconds = self._counter(
-            "bertserve_engine_busy_seconds_total",
-            "Time that lanes spent running batches, summed over lanes.",
-            ("model",),
+            "bertserve_engine_busy_seconds_total", "Time that lanes ran batches, summed over lanes.", ("model",)
         )
         self.reloads = self._counter("bertserve_reloads_total", "Changes of TLS and token files.", ("what", "result"))
+        self.stale_files = self._gauge("bertserve_stale_files", "1 while changed files cannot be used, else 0.", "what")
         self.lanes_lost = Counter("bertserve_lanes_lost_total", "Lanes that died or stalled.", registry=self.registry)
         self._ready = Gauge("bertserve_ready", "1 while /readyz says so, else 0.", registry=self.registry)
         self._model_info = Gauge(
@@ -112,6 +111,7 @@ class Metrics:
 
     def add_reloaded(self, what: str) -> None:
         """Set the series of files that are read again when they change to zero."""
+        self.stale_files.labels(what)
         for result in RELOAD_RESULTS:
             self.reloads.labels(what, result)
 
@@ -136,8 +136,8 @@ class Metrics:
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(name, text, ("model",), registry=self.registry)
+    def _gauge(self, name: str, text: str, label: str = "model") -> Gauge:
+        return Gauge(name, text, (label,), registry=self.registry)
 
     def _histogram(self, name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)

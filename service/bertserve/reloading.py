@@ -61,9 +61,11 @@ class ReloadedFiles(Generic[Value]):
             self._value = self._parse(seen)
         except FileError as error:
             self._metrics.reloads.labels(self._name, "refused").inc()
+            self._metrics.stale_files.labels(self._name).set(1)
             log_warning("files changed and cannot be used; the old ones stay in force", what=self._name, why=str(error))
         else:
             self._metrics.reloads.labels(self._name, "used").inc()
+            self._metrics.stale_files.labels(self._name).set(0)
             log("files reloaded", what=self._name)
 
 

@@ -32,6 +32,7 @@ NAMES = {
     "bertserve_ready",
     "bertserve_lanes_lost",
     "bertserve_reloads",
+    "bertserve_stale_files",
     "process_resident_memory_bytes",
     "process_cpu_seconds",
 }

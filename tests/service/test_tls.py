@@ -155,11 +155,13 @@ def test_bad_file_leaves_the_old_certificate_in_force(
     assert serial_of_peer(tls_server, authority) == before
     assert serial_of_peer(tls_server, authority) == before
     assert tls_server.sample('bertserve_reloads_total{result="refused",what="certificates"}') == 1
+    assert tls_server.sample('bertserve_stale_files{what="certificates"}') == 1
     assert sum("the old ones stay in force" in line for line in tls_server.log) == 1
     renewed = authority.issue("renewed")
     replace(pair.key, renewed.key.read_bytes())
     replace(pair.certificate, renewed.certificate.read_bytes())
     assert serial_of_peer(tls_server, authority) != before
+    assert tls_server.sample('bertserve_stale_files{what="certificates"}') == 0
 
 
 def test_half_of_a_renewal_waits_for_the_other(tls_server: RunningServer, pair: Pair, authority: Authority) -> None:
