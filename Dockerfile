@@ -12,7 +12,8 @@ RUN /opt/pip/bin/pip install --no-cache-dir --constraint constraints.txt hatchli
     && /opt/pip/bin/pip --python /opt/bertserve/bin/python install --no-cache-dir --constraint constraints.txt /wheels/*.whl
 # A bundle of the build context to bake in, such as bundles/my-bert.
 ARG BUNDLE=
-RUN mkdir /bundle && if [ -n "$BUNDLE" ]; then cp -r "$BUNDLE"/. /bundle/; fi
+# For the server's user to read, whoever else may read it where it comes from.
+RUN mkdir /bundle && if [ -n "$BUNDLE" ]; then cp -r "$BUNDLE"/. /bundle/; fi && chmod -R a+rX /bundle
 
 FROM ${BASE_IMAGE} AS serve
 COPY --from=build /opt/bertserve /opt/bertserve

@@ -55,6 +55,18 @@ def test_the_server_gets_signals_itself(instructions: Instructions) -> None:
     assert json.loads(entrypoint) == ["bertserve"]
 
 
+def test_a_baked_bundle_is_readable_for_all(instructions: Instructions, tmp_path: Path) -> None:
+    """The step that copies it, run here. Root copies and the server is somebody else, so a narrow umask of whoever made
+    the bundle must not stick."""
+    (bundle := tmp_path / "bundle").mkdir(mode=0o700)
+    (bundle / "manifest.json").touch(mode=0o600)
+    (step,) = [value for value in values_of(stage(instructions, "build"), "RUN") if "/bundle" in value]
+    baked = tmp_path / "baked"
+    subprocess.run(["sh", "-c", step.replace("/bundle", str(baked))], env={"BUNDLE": str(bundle)}, check=True)
+    assert baked.stat().st_mode & 0o777 == 0o755
+    assert (baked / "manifest.json").stat().st_mode & 0o777 == 0o644
+
+
 def test_exposed_ports_are_those_of_the_pod(instructions: Instructions, container: dict[str, Any]) -> None:
     """Image, manifest and settings agree on the ports."""
     (exposed,) = values_of(instructions, "EXPOSE")
