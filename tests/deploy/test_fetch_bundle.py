@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -91,12 +92,22 @@ def test_the_bundle_asked_for_is_put_in_its_place(address: str, tmp_path: Path) 
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_a_second_start_fetches_anew(address: str, tmp_path: Path) -> None:
-    """A container may start again on the same volume, with what an earlier one left."""
+def test_a_second_start_needs_no_store(address: str, tmp_path: Path) -> None:
+    """What an earlier one left whole is served again, as a pod outlives its node's restart."""
     target = tmp_path / "models" / "bundle"
-    (target.parent / "bundle.partial").mkdir(parents=True)
-    for _ in range(2):
-        assert fetch(f"{address}/good.tar.gz", target).returncode == 0
+    assert fetch(f"{address}/good.tar.gz", target).returncode == 0
+    assert fetch(f"{address}/none.tar", target).returncode == 0
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("left", ["bundle", "bundle.partial"])
+def test_what_is_left_and_not_whole_is_fetched_anew(address: str, tmp_path: Path, left: str) -> None:
+    """Of a download that was cut short, or of a disk that lost something."""
+    target = tmp_path / "models" / "bundle"
+    shutil.copytree(PRETRAINING, target.with_name(left))
+    (target.with_name(left) / "model.onnx").write_bytes(b"")
+    assert fetch(f"{address}/good.tar.gz", target).returncode == 0
+    assert read_bundle(target).manifest.bundle_id == BUNDLE_ID
     assert list(target.parent.iterdir()) == [target]
 
 

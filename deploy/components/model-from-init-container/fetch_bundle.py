@@ -44,6 +44,8 @@ def without_secrets(text: str, url: str) -> str:
 
 def fetch(url: str, bundle_id: str, target: Path) -> None:
     """Leave the bundle at target, or nothing. Raises BundleError for a damaged bundle and for another one."""
+    if is_there(bundle_id, target):
+        return
     partial = target.with_name(f"{target.name}.partial")
     # What an earlier start of this container left.
     shutil.rmtree(partial, ignore_errors=True)
@@ -55,6 +57,14 @@ def fetch(url: str, bundle_id: str, target: Path) -> None:
             f"holds bundle {found}, not {bundle_id}: set BUNDLE_ID to it, or BUNDLE_URL to the other's tar"
         )
     partial.rename(target)
+
+
+def is_there(bundle_id: str, target: Path) -> bool:
+    """Whole, from an earlier start of this pod: after its node's, say, when the store may not be back yet."""
+    try:
+        return read_bundle(target).manifest.bundle_id == bundle_id
+    except BundleError:
+        return False
 
 
 def unpack(url: str, directory: Path) -> None:
