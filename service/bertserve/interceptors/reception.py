@@ -63,7 +63,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         on its way slowly."""
         self._metrics = metrics
         # Of no model, for which one a request is has not been read yet.
-        self._rejected = metrics.rejected.labels("", "reception")
+        self._rejected = metrics.rejected.labels("", "queue_full")
         self._free_bytes = pending_bytes
         self._largest_bytes = max_request_bytes
         self._free_places = places = max(1, pending_bytes // max_request_bytes)
