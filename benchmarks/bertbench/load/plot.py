@@ -25,7 +25,8 @@ def plot_latency(path: Path, curves: Mapping[str, Sequence[Summary]]) -> None:
     axes.set_ylabel("milliseconds from due to answered")
     axes.set_yscale("log")
     axes.grid(visible=True, which="both", alpha=0.3)
-    axes.legend()
+    # Above the axes: inside it would lie on some curve.
+    figure.legend(loc="outside upper left", ncols=min(3, len(curves)), fontsize="small")
     figure.savefig(path, dpi=150)
 
 
