@@ -63,7 +63,8 @@ def stream_analyze(
     timeout_seconds: float = float("inf"),
 ) -> StreamCall:
     """Analyze for bulk work: any number of inputs, read as the server takes them; answers as they complete, each with
-    the index of its input. An input at fault yields its error and fails alone. No timeout by default."""
+    the index of its input. An input at fault yields its error and fails alone, but for one so large that the server
+    takes no such message (its --max-request-bytes, 16 MiB unless set): that ends the stream. No timeout by default."""
     request = calls.analyze(
         [],
         embed=embed,
