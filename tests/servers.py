@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -49,6 +50,13 @@ class RunningServer:
             if name == series:
                 return float(value)
         raise KeyError(series)
+
+    def wait_for(self, series: str, value: float) -> None:
+        """Until a series has reached a value. A refusal is counted once it is sent: its caller may have it before."""
+        ends = time.monotonic() + 60
+        while self.sample(series) < value:
+            assert time.monotonic() < ends, f"{series} stays at {self.sample(series)}"
+            time.sleep(0.01)
 
     def stop(self) -> int:
         """SIGTERM, and the exit status."""

@@ -214,6 +214,7 @@ def test_refusals_are_counted(server: RunningServer, stub: pb_grpc.BertServiceSt
     )
     before = server.sample(rejected), server.sample(handled)
     call(stub, *embed(text("")))
+    server.wait_for(handled, before[1] + 1)
     assert (server.sample(rejected), server.sample(handled)) == (before[0] + 1, before[1] + 1)
 
 
@@ -247,4 +248,5 @@ def test_refused_call_can_be_tried_again(server: RunningServer) -> None:
     ):
         pb_grpc.BertServiceStub(channel).Embed(pb.EmbedRequest(), timeout=30)
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    server.wait_for(REFUSED_EMBEDS, before + 3)
     assert server.sample(REFUSED_EMBEDS) - before == 3

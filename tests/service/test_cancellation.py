@@ -32,14 +32,6 @@ def tokens_run(server: RunningServer) -> float:
     return server.sample('bertserve_tokens_total{model="pretraining"}')
 
 
-def waits(server: RunningServer, series: str, value: float) -> None:
-    """Until a series has reached a value."""
-    ends = time.monotonic() + 60
-    while server.sample(series) < value:
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-
-
 async def test_cancelled_request_leaves_the_queue_at_once(
     batcher: Batcher, engine: ScriptedEngine, metrics: Metrics
 ) -> None:
@@ -174,7 +166,7 @@ def test_deadline_in_the_queue_of_a_busy_server(tmp_path: Path) -> None:
         stall.touch()
         # Each of its own length, so that batches stay apart: three are with the lanes, or ready, the rest waits.
         blockers = [stub.Embed.future(pb.EmbedRequest(inputs=REQUEST.inputs[:] * 200), timeout=60)]
-        waits(server, f"grpc_server_started_total{{{CALLS}}}", 2)
+        server.wait_for(f"grpc_server_started_total{{{CALLS}}}", 2)
         late = [stub.Embed.future(REQUEST, timeout=0.5) for _ in range(20)]
         assert {call.code() for call in late} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         stall.unlink()
@@ -196,11 +188,11 @@ def test_deadline_that_passes_mid_batch_is_told_from_a_caller_who_leaves(tmp_pat
         stall.touch()
         late = stub.Embed.future(REQUEST, timeout=0.5)
         leaving = stub.Embed.future(REQUEST, timeout=60)
-        waits(server, f"grpc_server_started_total{{{CALLS}}}", 2)
+        server.wait_for(f"grpc_server_started_total{{{CALLS}}}", 2)
         leaving.cancel()
         assert late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         for code in ("DeadlineExceeded", "Canceled"):
-            waits(server, f'grpc_server_handled_total{{grpc_code="{code}",{CALLS}}}', 1)
+            server.wait_for(f'grpc_server_handled_total{{grpc_code="{code}",{CALLS}}}', 1)
         stall.unlink()
 
 
@@ -222,7 +214,7 @@ def test_caller_who_leaves_during_drain_ends_it_sooner(tmp_path: Path) -> None:
     ):
         stall.touch()
         calls = [pb_grpc.BertServiceStub(channel).Embed.future(REQUEST, timeout=60) for _ in range(5)]
-        waits(server, f"grpc_server_started_total{{{CALLS}}}", 5)
+        server.wait_for(f"grpc_server_started_total{{{CALLS}}}", 5)
         server.process.send_signal(signal.SIGTERM)
         threading.Event().wait(0.5)
         assert server.process.poll() is None

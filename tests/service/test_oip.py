@@ -429,6 +429,7 @@ def test_calls_are_counted_as_those_of_the_typed_api(opened: RunningServer, infe
     before = [opened.sample(series) for series in (ok, bad, rejected)]
     infer(inference, ["the cat"], model="tagger")
     inference.ModelInfer.future(infer_request([""], model="tagger"), timeout=30).exception()
+    opened.wait_for(bad, before[1] + 1)
     after = [opened.sample(series) for series in (ok, bad, rejected)]
     assert [later - earlier for later, earlier in zip(after, before, strict=True)] == [1, 1, 1]
 
