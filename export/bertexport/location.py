@@ -6,11 +6,13 @@ Owns what is fetched, and every way in which fetching fails. Knows nothing of wh
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 from bertexport.errors import ExportError
+
+WAKE_SECONDS = 0.1
 
 HUB_ID = re.compile(r"^[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?$")
 
@@ -99,6 +101,9 @@ def _fetch(model: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     thread = ThreadPoolExecutor(max_workers=1)
     try:
         fetching = thread.submit(snapshot_download, model, revision=revision, allow_patterns=list(patterns))
+        # Python hears of a signal that comes just before it falls asleep when it next wakes.
+        while not wait([fetching], timeout=WAKE_SECONDS).done:
+            pass
         return Path(fetching.result())
     finally:
         thread.shutdown(wait=False)
