@@ -12,7 +12,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from bertapi.client import BertClient
 from bertapi.transport import channel_options
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from servers import PRETRAINING
 
 from .containers import BAKED, IMAGE, LIMITED, RESTRICTED, added_bytes, engine, running, wait_until_ready
 
@@ -38,13 +39,14 @@ ABSENT = ["torch", "transformers", "onnx", "pip", "grpc_tools", "pytest"]
 
 
 @contextmanager
-def serving(image: str) -> Iterator[tuple[str, int]]:
-    """Name and port of one that serves the baked bundle under the Deployment's restrictions, and is ready."""
+def serving(image: str, *more: str, arguments: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+    """Name and port of one that is ready, under the Deployment's restrictions. more: options of podman. arguments: of
+    the server, without which it serves the baked bundle."""
     port = free_port()
     name = f"bertserve-test-{port}"
     environment = [f"--env=BERTSERVE_PORT={port}", "--env=BERTSERVE_METRICS_PORT=0"]
-    options = [f"--name={name}", "--network=host", *RESTRICTED, *LIMITED, *environment]
-    engine("podman", "run", "--detach", *options, image)
+    options = [f"--name={name}", "--network=host", *RESTRICTED, *LIMITED, *environment, *more]
+    engine("podman", "run", "--detach", *options, image, *arguments)
     try:
         wait_until_ready(name, port)
         yield name, port
@@ -132,6 +134,20 @@ def test_the_container_answers_with_the_baked_bundle(server: tuple[str, int]) ->
     with BertClient(f"127.0.0.1:{server[1]}") as client:
         (filled,) = client.fill_mask("The [MASK] sat on the mat", model=BAKED)
     assert len(filled.masks) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "model"),
+    [
+        (["--env=BERTSERVE_BUNDLES="], [], "demo"),
+        ([f"--volume={PRETRAINING}:/models/mine:ro"], ["/models/mine"], "mine"),
+    ],
+    ids=["demo", "mounted"],
+)
+def test_the_container_serves_another_bundle(image: str, options: list[str], arguments: list[str], model: str) -> None:
+    """A mounted one in place of the baked one, and the demo model where there is neither."""
+    with serving(image, *options, arguments=arguments) as (_, port), BertClient(f"127.0.0.1:{port}") as client:
+        assert [served.name for served in client.list_models()] == [model]
 
 
 def test_the_health_check_tells_serving_from_silence(server: tuple[str, int]) -> None:

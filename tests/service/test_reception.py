@@ -97,8 +97,8 @@ def test_message_of_many_fields_is_not_parsed() -> None:
 
 
 def test_what_is_refused_before_it_is_received_is_counted() -> None:
-    """A large request without room, and a stream beyond the bound: in the calls' codes and under a reason of their
-    own, or no alert would know of them."""
+    """A large request without room, and a stream beyond the bound: in the calls' codes and among the refusals of a
+    full queue, or no alert would know of them."""
     refused = 'bertserve_rejected_total{model="",reason="queue_full"}'
     with (
         running_server(PRETRAINING, "--pending-bytes", "100000", "--max-open-streams", "1") as server,
