@@ -152,6 +152,9 @@ def test_connections_beyond_the_bound_are_closed() -> None:
         sockets = sum("socket:" in str(link.readlink()) for link in Path(process).iterdir())
         assert sockets < 30
         stack.close()
+        with grpc.insecure_channel(server.target) as channel:
+            # The server may hear of their end a moment later, and until then their places are taken.
+            grpc.channel_ready_future(channel).result(timeout=60)
         examine(server)
 
 
