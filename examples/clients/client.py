@@ -9,10 +9,13 @@ import sys
 import numpy as np
 from bertapi.client import BertClient, BertError
 
+READY_SECONDS = 5.0
+
 
 def main(target: str, seconds: float) -> None:
     with BertClient(target, timeout_seconds=seconds) as client:
-        client.wait_ready(seconds)
+        # A server that was started just now has a moment; one that is not there is said soon.
+        client.wait_ready(min(seconds, READY_SECONDS))
         print("health: SERVING")
 
         first, second = client.embed(["A cat sat here.", "A dog lay there."])

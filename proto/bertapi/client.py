@@ -146,9 +146,10 @@ class BertClient:
         return response
 
     def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
-        """Return once the server says that it serves; raises DeadlineError where it does not within the time."""
+        """Return once the server says that it serves; raises DeadlineError, with the reason, where it does not."""
         deadline = time.monotonic() + timeout_seconds
-        while not self._is_ready(transport.remaining_seconds(deadline, self._target)):
+        obstacle = transport.SILENCE
+        while obstacle := self._find_obstacle(deadline, obstacle):
             time.sleep(transport.READY_POLL_SECONDS)
 
     def close(self) -> None:
@@ -162,18 +163,17 @@ class BertClient:
     ) -> None:
         self.close()
 
-    def _is_ready(self, patience_seconds: float) -> bool:
+    def _find_obstacle(self, deadline: float, before: str) -> str:
+        patience_seconds = transport.remaining_seconds(deadline, self._target, before)
         try:
             answer = self._health.Check(
                 transport.health_request(),
                 timeout=transport.grpc_timeout(patience_seconds),
                 metadata=transport.call_metadata(self._token),
-                wait_for_ready=True,
             )
         except grpc.RpcError as error:
-            transport.raise_unless_passing(error)
-            return False
-        return transport.is_serving(answer)
+            return transport.obstacle_behind(error, before)
+        return transport.obstacle_in(answer)
 
 
 class AsyncBertClient:
@@ -242,9 +242,10 @@ class AsyncBertClient:
         return response
 
     async def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
-        """Return once the server says that it serves; raises DeadlineError where it does not within the time."""
+        """Return once the server says that it serves; raises DeadlineError, with the reason, where it does not."""
         deadline = time.monotonic() + timeout_seconds
-        while not await self._is_ready(transport.remaining_seconds(deadline, self._target)):  # noqa: ASYNC110 — waits for another process
+        obstacle = transport.SILENCE
+        while obstacle := await self._find_obstacle(deadline, obstacle):  # noqa: ASYNC110 — waits for another process
             await sleep(transport.READY_POLL_SECONDS)
 
     async def close(self) -> None:
@@ -258,15 +259,14 @@ class AsyncBertClient:
     ) -> None:
         await self.close()
 
-    async def _is_ready(self, patience_seconds: float) -> bool:
+    async def _find_obstacle(self, deadline: float, before: str) -> str:
+        patience_seconds = transport.remaining_seconds(deadline, self._target, before)
         try:
             answer = await self._health.Check(
                 transport.health_request(),
                 timeout=transport.grpc_timeout(patience_seconds),
                 metadata=transport.call_metadata(self._token),
-                wait_for_ready=True,
             )
         except grpc.RpcError as error:
-            transport.raise_unless_passing(error)
-            return False
-        return transport.is_serving(answer)
+            return transport.obstacle_behind(error, before)
+        return transport.obstacle_in(answer)

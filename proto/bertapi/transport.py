@@ -19,6 +19,7 @@ from bertapi.v1 import bert_service_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BertService"].full_name
 READY_POLL_SECONDS = 0.05
+SILENCE = "it does not answer"
 
 # The server's limits on an answer and on a request, and room for what surrounds the vectors in an answer.
 MAX_RESPONSE_BYTES = 64 * 2**20
@@ -116,22 +117,31 @@ def health_request() -> health_pb2.HealthCheckRequest:
     return health_pb2.HealthCheckRequest(service=SERVICE)
 
 
-def is_serving(answer: health_pb2.HealthCheckResponse) -> bool:
-    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+def obstacle_in(answer: health_pb2.HealthCheckResponse) -> str:
+    """What keeps a server that answered from serving; empty where nothing does."""
+    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+        return ""
+    return f"its health is {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"
 
 
-def raise_unless_passing(error: grpc.RpcError) -> None:
-    """To a caller who waits for a server to become ready, a lost connection is no failure yet."""
+def obstacle_behind(error: grpc.RpcError, before: str) -> str:
+    """What keeps a server that did not answer from serving. A lost connection is no failure yet; others are raised.
+
+    before: what it was so far, and still is where the time ended before anything else was found.
+    """
     failure = read_error(error)
-    if not isinstance(failure, UnavailableError | DeadlineError):
-        raise failure from error
+    if isinstance(failure, DeadlineError):
+        return before
+    if isinstance(failure, UnavailableError):
+        return failure.message or before
+    raise failure from error
 
 
-def remaining_seconds(deadline: float, target: str) -> float:
-    """Until a deadline of time.monotonic. Raises DeadlineError once it has passed."""
+def remaining_seconds(deadline: float, target: str, obstacle: str) -> float:
+    """Until a deadline of time.monotonic. Raises DeadlineError, which names the obstacle, once it has passed."""
     remaining = deadline - time.monotonic()
     if remaining <= 0:
-        raise DeadlineError(grpc.StatusCode.DEADLINE_EXCEEDED, f"{target} did not become ready in time")
+        raise DeadlineError(grpc.StatusCode.DEADLINE_EXCEEDED, f"{target} did not become ready in time: {obstacle}")
     return remaining
 
 

@@ -175,6 +175,15 @@ async def test_wait_ready_gives_up_async():
             await client.wait_ready(0.3)
 
 
+def test_wait_ready_says_why():
+    """Whoever waited in vain needs the reason, not only that time is up."""
+    with api.BertClient("127.0.0.1:1") as client:
+        with pytest.raises(api.UnavailableError):
+            client.embed("a")  # from here on the channel knows
+        with pytest.raises(api.DeadlineError, match=r"127\.0\.0\.1:1 did not become ready .*refused"):
+            client.wait_ready(0.3)
+
+
 def test_a_timeout_ends_the_call(scripted_server):
     """A server that does not answer in time is a DeadlineError."""
     scripted_server.answers = Slow()
