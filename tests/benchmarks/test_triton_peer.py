@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.export, pytest.mark.system]
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "pretrain" / "checkpoint"
 # Triton's Python backend carries a Python library, which fits Debian's own.
 DEBIANS_PYTHON = Path("/usr/bin/python3")
-PACKAGES = ["nvidia-pytriton==0.7.0", "onnxruntime==1.32.0", "tokenizers"]
+PACKAGES = ["nvidia-pytriton==0.7.0", "onnxruntime==1.32.0", "tokenizers==0.23.3"]
 TEXTS = ["a cat sat here", "the king led his army to the north", "rain"]
 
 
