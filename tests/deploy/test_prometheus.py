@@ -10,6 +10,7 @@ import pytest
 import yaml
 from servers import RunningServer
 
+from .conftest import of_kind, rendered
 from .test_monitoring import MONITORING, panels
 
 pytestmark = [
@@ -37,6 +38,26 @@ def test_the_expressions_of_the_dashboard_parse(tmp_path: Path) -> None:
     file = tmp_path / "dashboard.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
     promtool("check", "rules", file)
+
+
+def test_keda_adds_up_the_pods_of_its_deployment(tmp_path: Path) -> None:
+    """Of each the longest wait; and of no other release in the cluster, in its namespace or another."""
+    (wait, _) = of_kind(rendered("overlays/keda"), "ScaledObject")["spec"]["triggers"]
+    waits = {
+        'namespace="default",pod="bertserve-6f7c9-x2x4z",model="a"': 1,
+        'namespace="default",pod="bertserve-6f7c9-x2x4z",model="b"': 2,
+        'namespace="default",pod="bertserve-6f7c9-k9k9k",model="a"': 4,
+        'namespace="default",pod="bertserve-large-5d5d5-q7q7q",model="a"': 100,
+        'namespace="other",pod="bertserve-6f7c9-x2x4z",model="a"': 100,
+    }
+    series = [
+        {"series": f"bertserve_estimated_wait_seconds{{{labels}}}", "values": str(seconds)}
+        for labels, seconds in waits.items()
+    ]
+    expected = {"expr": wait["metadata"]["query"], "exp_samples": [{"labels": "{}", "value": 6}]}
+    file = tmp_path / "keda.yml"
+    file.write_text(yaml.safe_dump({"tests": [{"input_series": series, "promql_expr_test": [expected]}]}))
+    promtool("test", "rules", file)
 
 
 def test_the_metrics_are_well_named(server: RunningServer) -> None:
