@@ -31,7 +31,12 @@ SHOWN = {
     if output.strip()
 }
 # Run by .ci/run, on a machine without them.
-SETUPS = {"make run", "make test", 'pip install ".[export]"'}
+SETUPS = {
+    "make run",
+    "make test",
+    "python3 -m venv .venv-export && . .venv-export/bin/activate",
+    'pip install ".[export]"',
+}
 
 SCRIPTS = Path(sys.executable).parent
 
@@ -70,25 +75,26 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, 
 
 
 def test_exports_and_server(workplace: tuple[Path, dict[str, str]]) -> None:
-    """What the exports write, the next command serves."""
+    """What the exports write, the servers serve."""
     folder, environment = workplace
     for command in EXPORTS:
         arguments = [SCRIPTS / "bertexport", *shlex.split(command)[1:]]
         subprocess.run(arguments, cwd=folder, env=environment, check=True, capture_output=True, timeout=240)
-    (command,) = SERVES
-    arguments = [SCRIPTS / "bertserve", *shlex.split(command)[1:], "--port", "0", "--metrics-port", "0"]
-    with subprocess.Popen(
-        arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        try:
-            assert READY.fullmatch(server.stdout.readline())  # type: ignore[union-attr]
-        finally:
-            server.terminate()
-        assert server.wait(timeout=60) == 0
+    for command in SERVES:
+        arguments = [SCRIPTS / "bertserve", *shlex.split(command)[1:], "--port", "0", "--metrics-port", "0"]
+        with subprocess.Popen(
+            arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as server:
+            try:
+                assert READY.fullmatch(server.stdout.readline())  # type: ignore[union-attr]
+            finally:
+                server.terminate()
+            assert server.wait(timeout=60) == 0
 
 
 def test_python_examples(demo_server: RunningServer, tmp_path: Path) -> None:
-    """The first prints a similarity, three words and a probability; the second a line for every line of a file."""
+    """The first prints a shape; the second a similarity, three words and a probability; the third a line for every line
+    of a file."""
     (tmp_path / "corpus.txt").write_text("A cat sat here.\nA dog lay there.\n", encoding="utf-8")
     printed = []
     scripts = [script for script in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL) if "bertapi" in script]
@@ -96,5 +102,5 @@ def test_python_examples(demo_server: RunningServer, tmp_path: Path) -> None:
         arguments = [sys.executable, "-c", script.replace("127.0.0.1:50051", demo_server.target)]
         ended = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True)
         printed.append(ended.stdout.splitlines())
-    assert [len(lines) for lines in printed] == [3, 2]
+    assert [len(lines) for lines in printed] == [1, 3, 2]
     assert not any("error" in line.lower() for lines in printed for line in lines)
