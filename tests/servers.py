@@ -45,11 +45,17 @@ class RunningServer:
 
     def sample(self, series: str) -> float:
         """The value of a series, written as Prometheus does, such as `bertserve_tokens_total{model="a"}`."""
-        for line in self.page("/metrics")[1].splitlines():
-            name, _, value = line.rpartition(" ")
+        for name, value in self.samples():
             if name == series:
-                return float(value)
+                return value
         raise KeyError(series)
+
+    def samples(self) -> Iterator[tuple[str, float]]:
+        """Every series and its value."""
+        for line in self.page("/metrics")[1].splitlines():
+            if not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                yield name, float(value)
 
     def wait_for(self, series: str, value: float) -> None:
         """Until a series has reached a value. A refusal is counted once it is sent: its caller may have it before."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -135,3 +136,17 @@ def full_server(stalled_server: RunningServer) -> Iterator[RunningServer]:
         yield stalled_server
         for call in waiting:
             call.cancel()
+    # Counted a moment later, and tests count.
+    wait_until(lambda: counted(stalled_server, "started") == counted(stalled_server, "handled"))
+
+
+def counted(server: RunningServer, what: str) -> float:
+    """All calls that the server has started, or handled."""
+    return sum(value for name, value in server.samples() if name.startswith(f"grpc_server_{what}_total{{"))
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < ends, "it does not happen"
+        time.sleep(0.01)
