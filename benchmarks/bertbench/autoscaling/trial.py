@@ -27,12 +27,14 @@ SENTENCE = "calculus is a branch of mathematics that studies continuous change"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
     """callers: in a closed loop, of 32 texts a call, on a server of one lane. The seconds before them, with them, and
-    after them."""
+    after them. patience: seconds more, each time, until what is to be seen is seen: no wait without callers, one above
+    the target with them."""
 
     callers: int = 32
     before: float = 5.0
     seconds: float = 15.0
     after: float = 10.0
+    patience: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +67,12 @@ async def _watch(prometheus: Prometheus, query: str, target: str, load: Load) ->
     began = time.monotonic()
 
     async def watch(seconds: float, *, is_loaded: bool) -> None:
-        end = time.monotonic() + seconds
-        while (now := time.monotonic()) < end:
+        end, is_seen = time.monotonic() + seconds, False
+        while (now := time.monotonic()) < end or (not is_seen and now < end + load.patience):
             # Nothing, where a scrape took too long; an autoscaler keeps what it has, then.
             waits = await asyncio.to_thread(prometheus.query, query)
             moments.extend(Moment(seconds=now - began, wait=wait, is_loaded=is_loaded) for wait in waits)
+            is_seen = any(wait > TARGET_SECONDS if is_loaded else wait == 0 for wait in waits)
             await asyncio.sleep(ASK_EVERY_SECONDS)
 
     await watch(load.before, is_loaded=False)
