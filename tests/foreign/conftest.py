@@ -132,7 +132,7 @@ def full_server(stalled_server: RunningServer) -> Iterator[RunningServer]:
         waiting = []
         while not any(call.done() for call in waiting):
             waiting.append(stub.Embed.future(pb.EmbedRequest(inputs=[text]), timeout=120))
-            stub.Tokenize(pb.TokenizeRequest(inputs=[text]), timeout=10)  # answered after the call before it was let in
+            stub.Tokenize(pb.TokenizeRequest(inputs=[text]), timeout=60)  # answered after the call before it was let in
         yield stalled_server
         for call in waiting:
             call.cancel()
