@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +29,17 @@ SENTENCE = "calculus is a branch of mathematics that studies continuous change"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """examples: the folder of the proxies' configurations. seconds: how long shares are counted, and how long each
-    replica's going is watched. ways: how replicas go. rounds: how many go each way. least: how many there must be
-    before one goes; new ones are added up to that. callers: of each client, in a closed loop. drain_pause: theirs, in
-    seconds. connection_age: theirs too, but for those behind proxies, which find new ones without it and keep the
-    default. warmup_seconds: of load before shares are counted. notice_seconds: from when a replica is forgotten to its
-    SIGTERM, where it is retired. join_seconds: how long a new one is waited for.
+    replica's going is watched, at least. shared_calls: of how many calls shares are counted, at least. ways: how
+    replicas go. rounds: how many go each way. least: how many there must be before one goes; new ones are added up to
+    that. callers: of each client, in a closed loop. drain_pause: theirs, in seconds. connection_age: theirs too, but
+    for those behind proxies, which find new ones without it and keep the default. warmup_seconds: of load before shares
+    are counted. notice_seconds: from when a replica is forgotten to its SIGTERM, where it is retired. patience_seconds:
+    how long a new one's first call is waited for, and calls that are too few to judge by.
     """
 
     examples: Path
     seconds: float = 3.0
+    shared_calls: int = 100
     ways: tuple[Phase, ...] = (Phase.KILLED, Phase.DRAINED, Phase.RETIRED)
     rounds: int = 3
     least: int = 4
@@ -46,7 +48,7 @@ class Plan:
     connection_age: float = 4.0
     warmup_seconds: float = 4.0
     notice_seconds: float = 5.0
-    join_seconds: float = 20.0
+    patience_seconds: float = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,10 +102,8 @@ class _Stage:
             began = time.monotonic()
             self.names.publish(self.replicas.addresses)
             self._tell_proxy()
-            while not await asyncio.to_thread(new.answered):
-                if time.monotonic() - began > self.plan.join_seconds:
-                    return None
-                await asyncio.sleep(POLL_SECONDS)
+            if not await self._wait_for(lambda: new.answered() > 0):
+                return None
             return time.monotonic() - began
 
     async def remove(self, way: Phase) -> None:
@@ -120,15 +120,25 @@ class _Stage:
             self.names.publish(self.replicas.addresses)
             await going
             await asyncio.sleep(self.plan.seconds)
+            await self._wait_for(lambda: all(callers.outcomes[way]["OK"] for callers in self.callers.values()))
             self._tell_proxy()
 
     async def shares(self) -> tuple[float, ...]:
-        """Of the calls that were answered in `seconds`, each replica's part."""
+        """Of the calls that were answered, each replica's part."""
         running = self.replicas.running
-        before = await _answered(running)
+        before = await asyncio.to_thread(_answered, running)
         await asyncio.sleep(self.plan.seconds)
-        gained = [after - earlier for earlier, after in zip(before, await _answered(running), strict=True)]
+        await self._wait_for(lambda: sum(_answered(running)) - sum(before) >= self.plan.shared_calls)
+        after = await asyncio.to_thread(_answered, running)
+        gained = [later - earlier for earlier, later in zip(before, after, strict=True)]
         return tuple(one / max(1, sum(gained)) for one in gained)
+
+    async def _wait_for(self, happens: Callable[[], bool]) -> bool:
+        """Whether it happens in time. Asked in a thread, as servers answer by way of the network."""
+        end = time.monotonic() + self.plan.patience_seconds
+        while not (happened := await asyncio.to_thread(happens)) and time.monotonic() < end:  # noqa: ASYNC110 (others')
+            await asyncio.sleep(POLL_SECONDS)
+        return happened
 
     def _tell_proxy(self) -> None:
         if self.proxy is not None:
@@ -178,6 +188,9 @@ async def _staged(path: ProxyKind | None, plan: Plan) -> AsyncIterator[_Stage]:
                 for client in Client
             }
             yield _Stage(replicas=replicas, names=names, proxy=proxy, callers=callers, plan=plan)
+        # Nobody calls them any more, so that draining would show nothing.
+        for replica in replicas.running:
+            replica.kill()
 
 
 def _flags(path: ProxyKind | None, plan: Plan) -> list[str]:
@@ -185,8 +198,8 @@ def _flags(path: ProxyKind | None, plan: Plan) -> list[str]:
     return flags if path else [*flags, "--max-connection-age", f"{plan.connection_age:g}"]
 
 
-async def _answered(replicas: Sequence[Replica]) -> list[int]:
-    return list(await asyncio.gather(*(asyncio.to_thread(replica.answered) for replica in replicas)))
+def _answered(replicas: Sequence[Replica]) -> list[int]:
+    return [replica.answered() for replica in replicas]
 
 
 def _percent(shares: Sequence[float]) -> str:
