@@ -52,7 +52,7 @@ func run(target string, timeout time.Duration) error {
 	// says grpc.NewClient, and insecure.NewCredentials() or TLS.
 	connection, err := grpc.Dial("dns:///"+target, grpc.WithInsecure(),
 		grpc.WithDefaultServiceConfig(serviceConfig),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes), grpc.WaitForReady(true)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswerBytes)))
 	if err != nil {
 		return err
 	}
