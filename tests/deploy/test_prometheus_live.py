@@ -89,7 +89,7 @@ def test_every_expression_of_the_dashboard_returns_series(prometheus: Prometheus
     for panel in panels():
         for target in panel["targets"]:
             expression = target["expr"].replace("$__rate_interval", "1m").replace("$job", "bertserve")
-            expression = expression.replace("$model", ".*")
+            expression = expression.replace("$namespace", ".*").replace("$model", ".*")
             found = eventually(lambda expression=expression: prometheus.query(expression))
             assert found, f"{panel['title']}: {expression}"
 
