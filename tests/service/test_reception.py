@@ -14,7 +14,7 @@ from bertserve.interceptors.decoding import FEW_FIELDS, decode, has_more_fields
 from bertserve.interceptors.turns import KEPT_CALLERS, Turns, Weights
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import PRETRAINING, running_server
+from servers import PRETRAINING, RunningServer, running_server
 
 LIGHT = 1000
 
@@ -96,15 +96,19 @@ def test_message_of_many_fields_is_not_parsed() -> None:
         decode(pb.EmbedRequest.FromString, empty * 10 * FEW_FIELDS, FEW_FIELDS)
 
 
-def test_what_is_refused_before_it_is_received_is_counted() -> None:
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[RunningServer]:
+    """A server with little room for large requests, and for one stream."""
+    with running_server(PRETRAINING, "--pending-bytes", "100000", "--max-open-streams", "1") as running:
+        yield running
+
+
+def test_what_is_refused_before_it_is_received_is_counted(narrow: RunningServer) -> None:
     """A large request without room, and a stream beyond the bound: in the calls' codes and among the refusals of a
     full queue, or no alert would know of them."""
     refused = 'bertserve_rejected_total{model="",reason="queue_full"}'
-    with (
-        running_server(PRETRAINING, "--pending-bytes", "100000", "--max-open-streams", "1") as server,
-        grpc.insecure_channel(server.target) as channel,
-    ):
-        assert server.sample(refused) == 0
+    with grpc.insecure_channel(narrow.target) as channel:
+        assert narrow.sample(refused) == 0
         stub = pb_grpc.BertServiceStub(channel)
         stop = threading.Event()
         open_stream = stub.StreamAnalyze(_endless(stop), timeout=60)
@@ -114,10 +118,22 @@ def test_what_is_refused_before_it_is_received_is_counted() -> None:
         stop.set()
         with pytest.raises(grpc.RpcError, match="too many large requests"):
             stub.Embed(pb.EmbedRequest(inputs=[pb.TextInput(text="a" * 200_000)]), timeout=60)
-        assert server.sample(refused) == 2
+        assert narrow.sample(refused) == 2
         for method, kind in (("StreamAnalyze", "bidi_stream"), ("Embed", "unary")):
             labels = f'grpc_method="{method}",grpc_service="bertapi.v1.BertService",grpc_type="{kind}"'
-            assert server.sample(f'grpc_server_handled_total{{grpc_code="ResourceExhausted",{labels}}}') == 1
+            assert narrow.sample(f'grpc_server_handled_total{{grpc_code="ResourceExhausted",{labels}}}') == 1
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_large_request_that_is_no_message_takes_no_room_for_ever(narrow: RunningServer, method: str) -> None:
+    """Of health too, which anybody may ask: it is refused, and what comes after it finds the room that there was."""
+    with grpc.insecure_channel(narrow.target) as channel:
+        health = channel.unary_stream(f"/grpc.health.v1.Health/{method}")
+        with pytest.raises(grpc.RpcError) as caught:
+            next(health(b"\xff" * 90_000, timeout=60))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        request = pb.EmbedRequest(inputs=[pb.TextInput(text="cat", targets=["a" * 90_000])])
+        assert pb_grpc.BertServiceStub(channel).Embed(request, timeout=60).embeddings
 
 
 def _endless(stop: threading.Event) -> Iterator[pb.StreamAnalyzeRequest]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import message
 
@@ -18,7 +18,10 @@ FEW_FIELDS = 16_384
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
-def decode(parse: Callable[[bytes], Any] | None, request: bytes, most_fields: int) -> Any:
+Parser: TypeAlias = Callable[[bytes], Any]
+
+
+def decode(parser: Parser | None, request: bytes, most_fields: int) -> Any:
     """The message. Raises Undecodable where there is none, InvalidInput where it has more fields than a request needs.
 
     An empty input takes two bytes on the wire and sixty in memory, so that the largest message could become half a
@@ -26,8 +29,13 @@ def decode(parse: Callable[[bytes], Any] | None, request: bytes, most_fields: in
     """
     if len(request) > SMALL_BYTES and has_more_fields(request, most_fields):
         raise InvalidInput("inputs", f"the message has more than {most_fields} fields; ask for less at a time")
+    return parse(parser, request)
+
+
+def parse(parser: Parser | None, request: bytes) -> Any:
+    """The message, or the bytes as they are where nothing parses them here. Raises Undecodable."""
     try:
-        return parse(request) if parse is not None else request
+        return parser(request) if parser is not None else request
     except (message.DecodeError, UnicodeDecodeError) as error:
         raise Undecodable("the request is not a valid message of this method") from error
 

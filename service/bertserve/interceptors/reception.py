@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
@@ -19,6 +19,7 @@ from bertserve.calls import Context
 from bertserve.errors import Overloaded, RequestError, Undecodable
 from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler
 from bertserve.interceptors.counting import count_refused
+from bertserve.interceptors.decoding import parse
 from bertserve.interceptors.frames import forget_frames
 from bertserve.interceptors.translation import abort
 from bertserve.interceptors.turns import Turns, Weights
@@ -93,16 +94,16 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
 
     def _receive_unary(self, path: str, handler: Handler) -> Handler:
         respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
-        decode = handler.request_deserializer or _as_is
+        decode = partial(parse, handler.request_deserializer)
 
         async def received(requests: Requests, context: Context) -> Any:
             try:
                 request = await self._receive(requests, context)
-                held = self._hold(len(request))
+                message, held = decode(request), self._hold(len(request))
             except RequestError as error:
                 await self._refuse(path, handler, context, error)
-            answer = respond(decode(request), context)
-            del request
+            answer = respond(message, context)
+            del request, message
             try:
                 return await answer
             except (grpc.aio.AbortError, asyncio.CancelledError) as error:
@@ -116,16 +117,14 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
     def _receive_watch(self, handler: Handler) -> Handler:
         """Health's, which writes its answers by itself."""
         respond = cast("Any", handler.unary_stream)
-        decode = handler.request_deserializer or _as_is
+        decode = partial(parse, handler.request_deserializer)
 
         async def received(requests: Requests, context: Context) -> None:
             try:
-                request = await self._receive(requests, context)
+                request = decode(await self._receive(requests, context))
             except RequestError as error:
                 await abort(context, error)
-            watching = respond(decode(request), context)
-            del request
-            await watching
+            await respond(request, context)
 
         return grpc.stream_stream_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
@@ -284,7 +283,3 @@ def _end_turn(turns: LineOfTurns) -> None:
         if not turn.cancelled():  # its caller may have left without having been told yet
             turn.set_result(None)
             return
-
-
-def _as_is(request: bytes) -> bytes:
-    return request
