@@ -65,11 +65,11 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def call_headers(method: str, *more: tuple[bytes, bytes]) -> bytes:
+def call_headers(method: str, *more: tuple[bytes, bytes], service: str = "bertapi.v1.BertService") -> bytes:
     fields = [
         (b":method", b"POST"),
         (b":scheme", b"http"),
-        (b":path", f"/bertapi.v1.BertService/{method}".encode()),
+        (b":path", f"/{service}/{method}".encode()),
         (b":authority", b"x"),
         (b"content-type", b"application/grpc"),
         (b"te", b"trailers"),

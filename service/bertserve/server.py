@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 import grpc
 from bertapi.oip import inference_pb2, inference_pb2_grpc
 from bertapi.v1 import bert_service_pb2, bert_service_pb2_grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from bertserve.batching.batcher import Batcher
@@ -20,6 +20,7 @@ from bertserve.batching.policy import BatchLimits
 from bertserve.cores import usable_cores
 from bertserve.engine.golden import prove_golden
 from bertserve.engine.lanes import Lanes
+from bertserve.health import HEALTH, HealthServicer
 from bertserve.interceptors.counting import MetricsInterceptor
 from bertserve.interceptors.open_calls import OpenCalls
 from bertserve.interceptors.translation import StatusInterceptor
@@ -60,21 +61,21 @@ class Server:
     """A server that is ready. Made by `open_server`."""
 
     def __init__(
-        self, settings: Settings, grpc_server: grpc.aio.Server, health_servicer: health.aio.HealthServicer,
+        self, settings: Settings, grpc_server: grpc.aio.Server, health: HealthServicer,
         open_calls: OpenCalls, supervisor: Supervisor, addresses: Addresses,
     ) -> None:  # fmt: skip
         self.addresses = addresses
         self.engine_lost = supervisor.has_given_up
         self._settings = settings
         self._grpc_server = grpc_server
-        self._health = health_servicer
+        self._health = health
         self._open_calls = open_calls
 
     async def drain(self) -> None:
         """NOT_SERVING, a pause in which all is still served, then no new calls; returns once the open ones ended."""
         log("draining", open_calls=self._open_calls.count)
         self._open_calls.is_leaving = True
-        await self._health.enter_graceful_shutdown()
+        self._health.leave()
         await asyncio.sleep(self._settings.drain_pause)
         self._open_calls.draining.set()
         if not await self._open_calls.wait_for_none(self._settings.grace):
@@ -102,24 +103,21 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
     services = _services(settings)
-    health_servicer = health.aio.HealthServicer()
+    health = HealthServicer(services)
     proofs = [partial(prove_golden, model.engine, model.golden) for model in served]
-    supervisor = Supervisor(
-        lanes, batcher, proofs, settings.stall_seconds, metrics,
-        on_ready=lambda is_ready: _set_health(health_servicer, services, is_ready),
-    )  # fmt: skip
+    supervisor = Supervisor(lanes, batcher, proofs, settings.stall_seconds, metrics, on_ready=health.set)
     is_ready = partial(_is_ready, supervisor, open_calls)
     grpc_server = make_grpc_server(settings, guards, _interceptors(settings, metrics, open_calls, services))
     bert = BertServicer(Models(served), analyzer, metrics, open_calls.draining)
     inference = InferenceServicer(Models(served), analyzer, metrics, lambda: supervisor.is_alive, is_ready)
-    _add_services(grpc_server, services, bert, inference, health_servicer)
+    _add_services(grpc_server, services, bert, inference, health)
     port = bind(grpc_server, settings, guards)
     probes = _open_probes(settings, metrics, supervisor, is_ready)
     addresses = _addresses(settings, port, probes.port)
     try:
-        await _set_health(health_servicer, services, is_ready=True)
+        health.set(True)
         await grpc_server.start()
-        yield Server(settings, grpc_server, health_servicer, open_calls, supervisor, addresses)
+        yield Server(settings, grpc_server, health, open_calls, supervisor, addresses)
     finally:
         supervisor.stop()
         await grpc_server.stop(grace=0)
@@ -174,12 +172,6 @@ def _is_ready(supervisor: Supervisor, open_calls: OpenCalls) -> bool:
     return supervisor.is_ready and not open_calls.is_leaving
 
 
-async def _set_health(health_servicer: health.aio.HealthServicer, services: Iterable[str], is_ready: bool) -> None:
-    status = health_pb2.HealthCheckResponse.SERVING if is_ready else health_pb2.HealthCheckResponse.NOT_SERVING
-    for name in ("", *services):
-        await health_servicer.set(name, status)
-
-
 def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], metrics: Metrics) -> Batcher:
     limits = BatchLimits(batch_tokens=settings.batch_tokens, overtaken_seconds=settings.max_wait_overtaken)
     batcher = Batcher(lanes, limits, settings.queue_tokens, metrics)
@@ -207,13 +199,13 @@ def _limits(settings: Settings) -> Limits:
 
 def _add_services(
     grpc_server: grpc.aio.Server, services: Collection[str], bert: BertServicer, inference: InferenceServicer,
-    health_servicer: health.aio.HealthServicer,
+    health: HealthServicer,
 ) -> None:  # fmt: skip
     bert_service_pb2_grpc.add_BertServiceServicer_to_server(bert, grpc_server)
     if OPEN_INFERENCE.full_name in services:
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, grpc_server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, grpc_server)
-    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), grpc_server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, grpc_server)
+    reflection.enable_server_reflection((*services, HEALTH, reflection.SERVICE_NAME), grpc_server)
 
 
 def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, is_ready: Callable[[], bool]) -> Probes:

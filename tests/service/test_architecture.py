@@ -21,7 +21,7 @@ LAYERS = (
     ("__main__",),
     ("server",),
     ("listening",),
-    ("interceptors", "servicer", "oip", "probes"),
+    ("interceptors", "servicer", "oip", "health", "probes"),
     ("statuses", "calls"),
     ("tasks", "loading", "supervision", "tuning"),
     ("models",),
@@ -31,7 +31,7 @@ LAYERS = (
 )
 LEAVES = {"settings", "errors", "deadlines", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "oip", "interceptors", "statuses", "calls", "listening", "server"}
+TRANSPORT = {"servicer", "oip", "health", "interceptors", "statuses", "calls", "listening", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:

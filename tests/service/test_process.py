@@ -16,9 +16,10 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from fuzzing import PREFACE, call_headers, frame
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from servers import CLASSIFIER, PRETRAINING, RunningServer, command, running_server, start_refused
+from servers import CLASSIFIER, PLAIN, PRETRAINING, RunningServer, command, running_server, start_refused
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -218,6 +219,32 @@ def test_drain_answers_not_serving_then_serves_on_through_the_pause() -> None:
         request = pb.EmbedRequest(inputs=[pb.TextInput(text="cat")])
         assert pb_grpc.BertServiceStub(channel).Embed(request, timeout=30).embeddings
         assert server.process.wait(timeout=30) == 0
+
+
+def test_watcher_who_does_not_read_holds_nobody_up() -> None:
+    """Whose window takes no byte of an answer. Others hear of the status, and the server leaves."""
+    service = "bertapi.v1.BertService"
+    request = health_pb2.HealthCheckRequest(service=service)
+    message = request.SerializeToString()
+    watch = PREFACE + b"".join(
+        [
+            frame(4, 0, 0, b"\x00\x04" + bytes(4)),  # SETTINGS_INITIAL_WINDOW_SIZE: 0
+            frame(1, 4, 1, call_headers("Watch", service="grpc.health.v1.Health")),
+            frame(0, 1, 1, bytes(4) + bytes([len(message)]) + message),
+        ]
+    )
+    with running_server(PLAIN) as server:
+        host, _, port = server.target.rpartition(":")
+        with (
+            socket.create_connection((host, int(port)), timeout=60) as connection,
+            grpc.insecure_channel(server.target) as channel,
+        ):
+            connection.sendall(watch)
+            with connection.makefile("rb") as frames:
+                while (head := frames.read(9))[3] != 1:  # until the headers of its answer
+                    frames.read(int.from_bytes(head[:3], "big"))
+            assert next(health_pb2_grpc.HealthStub(channel).Watch(request, timeout=30)).status == SERVING
+            assert server.stop() == 0
 
 
 def test_accepted_calls_are_answered_during_drain() -> None:

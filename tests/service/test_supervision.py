@@ -61,7 +61,7 @@ class Watch:
             self.lanes, self.batcher, [lambda: prove(self.engine)], STALL, self.metrics, self.note
         )  # fmt: skip
 
-    async def note(self, is_ready: bool) -> None:
+    def note(self, is_ready: bool) -> None:
         self.ready.append(is_ready)
 
     async def ask(self, number: int) -> int:

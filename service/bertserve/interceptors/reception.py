@@ -82,16 +82,20 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
     def _receive_watch(self, handler: Handler) -> Handler:
-        """Health's, which writes its answers by itself."""
+        """Health's, which nobody has to be let in for, and which has no end."""
         respond = cast("Any", handler.unary_stream)
         decode = partial(parse, handler.request_deserializer)
 
-        async def received(requests: Requests, context: Context) -> None:
+        async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
             try:
                 request = decode(await self._receiver.receive(requests, context))
             except RequestError as error:
                 await abort(context, error)
-            await respond(request, context)
+            watched = respond(request, context)
+            del request
+            async with aclosing(watched) as responses:
+                async for response in responses:
+                    yield response
 
         return grpc.stream_stream_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from bertserve.batching.batcher import Batcher
 from bertserve.engine.lanes import Lane, Lanes
@@ -34,7 +34,7 @@ class Supervisor:
         proofs: Sequence[Prove],
         stall_seconds: float,
         metrics: Metrics,
-        on_ready: Callable[[bool], Awaitable[None]],
+        on_ready: Callable[[bool], None],
     ) -> None:
         """Starts at once. stall_seconds: beyond ten times its expected time, how long a run may take.
 
@@ -82,7 +82,7 @@ class Supervisor:
         """Not ready first, so that nobody is sent here; then the callers at stake, then the lanes."""
         self.is_ready = False
         self._batcher.suspend("the engine is being replaced; call another replica")
-        await self._on_ready(False)
+        self._on_ready(False)
         for number, fate in lost.items():
             log_error("lane lost", lane=number, fate=fate)
             self._metrics.lanes_lost.inc()
@@ -97,7 +97,7 @@ class Supervisor:
             return
         self._batcher.resume()
         self.is_ready = True
-        await self._on_ready(True)
+        self._on_ready(True)
         log("lanes replaced", lanes=self._lanes.count)
 
     async def _prove_engines(self) -> bool:
