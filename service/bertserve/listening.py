@@ -57,7 +57,7 @@ def open_guards(settings: Settings, metrics: Metrics) -> Guards:
     )
     tracing, stop = _tracing(settings)
     return Guards(
-        credentials=credentials, interceptors=(reception, AccessInterceptor(), *authentication, *tracing), stop=stop
+        credentials=credentials, interceptors=(AccessInterceptor(), *authentication, reception, *tracing), stop=stop
     )
 
 

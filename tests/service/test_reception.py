@@ -113,8 +113,9 @@ def test_what_is_refused_before_it_is_received_is_counted(narrow: RunningServer)
         stop = threading.Event()
         open_stream = stub.StreamAnalyze(_endless(stop), timeout=60)
         next(open_stream)
-        with pytest.raises(grpc.RpcError, match="too many streams"):
-            next(stub.StreamAnalyze(_endless(stop), timeout=60))
+        with pytest.raises(grpc.RpcError, match="too many streams") as caught:
+            next(stub.StreamAnalyze(_endless(stop), timeout=60, metadata=[("x-request-id", "refused")]))
+        assert dict(caught.value.trailing_metadata())["x-request-id"] == "refused"
         stop.set()
         with pytest.raises(grpc.RpcError, match="too many large requests"):
             stub.Embed(pb.EmbedRequest(inputs=[pb.TextInput(text="a" * 200_000)]), timeout=60)

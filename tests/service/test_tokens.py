@@ -30,7 +30,7 @@ TOKENS = f"# while they are rotated, both\n{OLD}\n\n{NEW}\n"
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     path = tmp_path_factory.mktemp("tokens") / "tokens"
     path.write_text(TOKENS)
-    with running_server(PLAIN, "--tokens", path, "--open-inference") as running:
+    with running_server(PLAIN, "--tokens", path, "--open-inference", "--max-open-streams", "1") as running:
         yield running
 
 
@@ -118,6 +118,31 @@ def test_refused_calls_are_counted(guarded: RunningServer) -> None:
     before = guarded.sample(series)
     list_models(guarded)
     assert guarded.sample(series) == before + 1
+
+
+def test_refused_call_is_counted_once_though_all_streams_are_taken(guarded: RunningServer) -> None:
+    """It is no stream that the server would have to hold, and its caller is told why he is refused."""
+    stop = threading.Event()
+
+    def silence() -> Iterator[pb.StreamAnalyzeRequest]:
+        yield pb.StreamAnalyzeRequest(id="1", input=pb.TextInput(text="cat"))
+        stop.wait(60)
+
+    def started() -> list[float]:
+        labels = 'grpc_method="ListModels",grpc_service="bertapi.v1.BertService",grpc_type="unary"'
+        lines = guarded.page("/metrics")[1].splitlines()
+        other = [line for line in lines if "ListModels" in line and "bidi_stream" in line]
+        return [guarded.sample(f"grpc_server_started_total{{{labels}}}"), len(other)]
+
+    with grpc.insecure_channel(guarded.target) as channel:
+        metadata = [("authorization", f"Bearer {OLD}")]
+        stream = pb_grpc.BertServiceStub(channel).StreamAnalyze(silence(), timeout=60, metadata=metadata)
+        next(stream)
+        before = started()
+        assert list_models(guarded) is grpc.StatusCode.UNAUTHENTICATED
+        assert started() == [before[0] + 1, 0]
+        stop.set()
+        assert not list(stream)
 
 
 def test_refusal_does_not_wait_for_the_request(guarded: RunningServer) -> None:

@@ -1,4 +1,4 @@
-"""Around every call, outermost first: reception, access, authentication, tracing, counting, translation."""
+"""Around every call, outermost first: access, authentication, reception, tracing, counting, translation."""
 
 from __future__ import annotations
 

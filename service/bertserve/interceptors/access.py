@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
@@ -16,6 +17,7 @@ import grpc
 
 from bertserve.calls import ANSWERED, Context
 from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler, RespondStream, error_code
+from bertserve.interceptors.frames import forget_frames
 from bertserve.logs import LOGGER, REQUEST_ID, log_detail
 
 REQUEST_ID_KEY = "x-request-id"
@@ -25,7 +27,7 @@ WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):
-    """Outermost, so that what the others refuse has its line too."""
+    """Outermost, so that what the others refuse has its line too, and holds nothing any more."""
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         given = dict(details.invocation_metadata).get(REQUEST_ID_KEY, "")
@@ -41,42 +43,30 @@ def _make_request_id() -> str:
 
 @lru_cache(KEPT_HANDLERS)
 def _observe(method: str, handler: Handler) -> Handler:
-    if handler.unary_unary is not None:
+    """Of a call whose request is yet to be received, be it one or a stream."""
+    if handler.stream_unary is not None:
         return _observe_unary(method, handler)
-    if handler.stream_stream is not None:
-        return _observe_stream(method, handler)
-    return handler
+    return _observe_stream(method, handler)
 
 
 def _observe_unary(method: str, handler: Handler) -> Handler:
-    respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
+    respond = cast("Any", handler.stream_unary)  # typed for synchronous servers
 
-    async def observed(request: Any, context: Context) -> Any:
-        call = _Call(method, context)
-        try:
-            response = await respond(request, context)
-        except BaseException as error:
-            call.log_failed(error)
-            raise
-        call.log_answered()
-        return response
+    async def observed(requests: AsyncIterator[Any], context: Context) -> Any:
+        with _Call(method, context):
+            return await respond(requests, context)
 
-    return grpc.unary_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
+    return grpc.stream_unary_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
 
 def _observe_stream(method: str, handler: Handler) -> Handler:
     respond: RespondStream = cast("Any", handler.stream_stream)
 
     async def observed(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
-        call = _Call(method, context)
-        try:
+        with _Call(method, context):
             async with aclosing(respond(requests, context)) as responses:
                 async for response in responses:
                     yield response
-        except BaseException as error:
-            call.log_failed(error)
-            raise
-        call.log_answered()
 
     return grpc.stream_stream_rpc_method_handler(observed, handler.request_deserializer, handler.response_serializer)
 
@@ -92,20 +82,23 @@ class _Call:
         # Now, for gRPC frees the call of a stream that its caller left, and to ask it then ends the process.
         self._peer = context.peer() if LOGGER.isEnabledFor(logging.DEBUG) else ""
 
-    def log_answered(self) -> None:
-        if not LOGGER.isEnabledFor(logging.DEBUG):
-            return
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if LOGGER.isEnabledFor(logging.DEBUG):
+            self._log_end(error)
+        if isinstance(error, grpc.aio.AbortError | asyncio.CancelledError):
+            forget_frames(error)
+
+    def _log_end(self, error: BaseException | None) -> None:
         answered = ANSWERED.get()
-        if answered is None:
+        if error is not None:
+            self._log(error_code(error, self._context, time.monotonic() - self._started).name)
+        elif answered is None:
             self._log("OK")
         else:
             stages = {name: round(seconds, 6) for name, seconds in asdict(answered.timings).items()}
             self._log("OK", model=answered.model, **stages)
-
-    def log_failed(self, error: BaseException) -> None:
-        if not LOGGER.isEnabledFor(logging.DEBUG):
-            return
-        self._log(error_code(error, self._context, time.monotonic() - self._started).name)
 
     def _log(self, code: str, **fields: object) -> None:
         seconds = round(time.monotonic() - self._started, 6)

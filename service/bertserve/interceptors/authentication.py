@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import grpc
 
@@ -35,10 +34,9 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         return _REFUSAL
 
 
-async def _refuse(_: Any, context: Context) -> AsyncIterator[Any]:
+async def _refuse(_: Any, context: Context) -> NoReturn:
     await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a valid bearer token is needed: authorization: Bearer TOKEN")
-    yield  # a generator, as handlers of streams are
 
 
-# Of streaming kind whatever the method: it refuses without waiting for the request, which may be large.
-_REFUSAL: Handler = grpc.stream_stream_rpc_method_handler(_refuse)
+# Whatever the kind of the method: neither its request nor an answer ever comes.
+_REFUSAL: Handler = grpc.stream_unary_rpc_method_handler(cast("Any", _refuse))  # typed for synchronous servers

@@ -70,7 +70,7 @@ class _RpcSeries:
 def count_refused(metrics: Metrics, path: str, handler: Handler, code: grpc.StatusCode) -> None:
     """A call that ends before it comes here, refused by what stands further out."""
     _, service, method = path.split("/")
-    labels = ("bidi_stream" if handler.request_streaming else "unary", service, method)
+    labels = ("bidi_stream" if handler.response_streaming else "unary", service, method)
     metrics.rpc_started.labels(*labels).inc()
     metrics.rpc_handled.labels(*labels, CODE_LABELS[code]).inc()
 

@@ -8,7 +8,6 @@ take gigabytes, and the event loop's time for as long as it copies them. So requ
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import lru_cache, partial
@@ -21,7 +20,6 @@ from bertserve.errors import Overloaded, RequestError
 from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler
 from bertserve.interceptors.counting import count_refused
 from bertserve.interceptors.decoding import parse
-from bertserve.interceptors.frames import forget_frames
 from bertserve.interceptors.receiver import RETRY_AFTER_SECONDS, SMALL_BYTES, Receiver, Requests
 from bertserve.interceptors.translation import abort
 from bertserve.metrics import Metrics
@@ -29,7 +27,8 @@ from bertserve.statuses import STATUSES
 
 
 class ReceptionInterceptor(grpc.aio.ServerInterceptor):
-    """Outermost: it receives the request of every unary call itself, and hands it to what stands within."""
+    """Receives the request of every unary call itself, and hands it to what stands within. What stands further out sees
+    calls whose requests are yet to be received, be it one or a stream."""
 
     def __init__(self, pending_bytes: int, max_request_bytes: int, max_open_streams: int, metrics: Metrics) -> None:
         """pending_bytes: of large requests that are being answered; as much again may be on its way, and again as much
@@ -73,9 +72,6 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
             del request, message
             try:
                 return await answer
-            except (grpc.aio.AbortError, asyncio.CancelledError) as error:
-                forget_frames(error)
-                raise
             finally:
                 self._free_bytes += held
 
@@ -114,9 +110,6 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
                 async with aclosing(respond(messages, context)) as responses:
                     async for response in responses:
                         yield response
-            except (grpc.aio.AbortError, asyncio.CancelledError) as error:
-                forget_frames(error)
-                raise
             finally:
                 self._free_streams += 1
                 await messages.aclose()  # as of a unary request
