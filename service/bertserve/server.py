@@ -13,7 +13,6 @@ import grpc
 from bertapi.oip import inference_pb2, inference_pb2_grpc
 from bertapi.v1 import bert_service_pb2, bert_service_pb2_grpc
 from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
@@ -31,6 +30,7 @@ from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.oip.service import InferenceServicer
 from bertserve.probes import Probes
+from bertserve.reflection import add_reflection
 from bertserve.servicer.service import BertServicer
 from bertserve.settings import Settings, named_bundles
 from bertserve.supervision.supervisor import Supervisor
@@ -205,7 +205,7 @@ def _add_services(
     if OPEN_INFERENCE.full_name in services:
         inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(inference, grpc_server)
     health_pb2_grpc.add_HealthServicer_to_server(health, grpc_server)
-    reflection.enable_server_reflection((*services, HEALTH, reflection.SERVICE_NAME), grpc_server)
+    add_reflection(grpc_server, (*services, HEALTH))
 
 
 def _open_probes(settings: Settings, metrics: Metrics, supervisor: Supervisor, is_ready: Callable[[], bool]) -> Probes:

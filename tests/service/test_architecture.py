@@ -21,7 +21,7 @@ LAYERS = (
     ("__main__",),
     ("server",),
     ("listening",),
-    ("interceptors", "servicer", "oip", "health", "probes"),
+    ("interceptors", "servicer", "oip", "health", "reflection", "probes"),
     ("statuses", "calls"),
     ("tasks", "loading", "supervision", "tuning"),
     ("models",),
@@ -31,7 +31,7 @@ LAYERS = (
 )
 LEAVES = {"settings", "errors", "deadlines", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "oip", "health", "interceptors", "statuses", "calls", "listening", "server"}
+TRANSPORT = {"servicer", "oip", "health", "reflection", "interceptors", "statuses", "calls", "listening", "server"}
 
 
 def sources(package: str) -> dict[str, Path]:

@@ -69,18 +69,31 @@ def test_it_is_off_until_asked_for(server: RunningServer) -> None:
         call = oip_grpc.GRPCInferenceServiceStub(channel).ServerLive.future(oip.ServerLiveRequest(), timeout=30)
         assert call.code() is grpc.StatusCode.UNIMPLEMENTED
         assert SERVICE not in services(channel)
+        assert not files(channel, SERVICE)
     assert SERVICE not in server.page("/metrics")[1]
 
 
-def services(channel: grpc.Channel) -> set[str]:
+def reflect(channel: grpc.Channel, **asked: str) -> reflection_pb2.ServerReflectionResponse:
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-    (answer,) = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]), timeout=30)
-    return {service.name for service in answer.list_services_response.service}
+    (answer,) = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(**asked)]), timeout=30)
+    return answer
+
+
+def services(channel: grpc.Channel) -> set[str]:
+    return {service.name for service in reflect(channel, list_services="").list_services_response.service}
+
+
+def files(channel: grpc.Channel, symbol: str) -> list[bytes]:
+    """That describe a service or message; none where the server does not tell of it."""
+    answer = reflect(channel, file_containing_symbol=symbol)
+    return list(answer.file_descriptor_response.file_descriptor_proto)
 
 
 def test_reflection_and_health_know_the_service(channel: grpc.Channel) -> None:
-    """Beside the typed API."""
+    """Beside the typed API, and all that they are made of; the details of errors too, which tools decode by it."""
     assert {SERVICE, "bertapi.v1.BertService"} <= services(channel)
+    for symbol in (*services(channel), "google.rpc.BadRequest", "google.rpc.RetryInfo", "google.protobuf.Duration"):
+        assert files(channel, symbol), symbol
     request = health_pb2.HealthCheckRequest(service=SERVICE)
     assert health_pb2_grpc.HealthStub(channel).Check(request, timeout=30).status == SERVING
 
