@@ -42,7 +42,7 @@ from bertapi.errors import (
 )
 from bertapi.methods import async_method, documented_by, method
 from bertapi.results import StreamedAnalysis
-from bertapi.streams import StreamCall
+from bertapi.streams import Source, StreamCall
 from bertapi.transport import tls_credentials
 from bertapi.v1 import bert_service_pb2_grpc
 from bertapi.v1.bert_service_pb2 import StreamAnalyzeResponse, TextInput
@@ -119,8 +119,9 @@ class BertClient:
 
     def fetch_stream(self, call: StreamCall) -> Generator[StreamAnalyzeResponse, None, None]:
         """Send a call of `bertapi.streams` and yield the responses themselves as they come. Raises BertError."""
+        source = Source()
         responses = self._stub.StreamAnalyze(
-            call.requests(self._model),
+            source.read(call.requests(self._model)),
             timeout=transport.grpc_timeout(call.timeout_seconds),
             metadata=transport.call_metadata(self._token),
         )
@@ -130,6 +131,7 @@ class BertClient:
             raise read_error(error) from error
         finally:
             responses.cancel()
+        source.check()
 
     def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
@@ -213,9 +215,9 @@ class AsyncBertClient:
 
     @documented_by(streams.stream_analyze)
     async def stream_analyze(self, *args: Any, **kwargs: Any) -> AsyncIterator[StreamedAnalysis]:
-        call = streams.stream_analyze(*args, **kwargs)
+        call, source = streams.stream_analyze(*args, **kwargs), Source()
         responses = self._stub.StreamAnalyze(
-            call.requests_async(self._model),
+            source.read_async(call.requests_async(self._model)),
             timeout=transport.grpc_timeout(call.timeout_seconds),
             metadata=transport.call_metadata(self._token),
         )
@@ -226,6 +228,7 @@ class AsyncBertClient:
             raise read_error(error) from error
         finally:
             responses.cancel()
+        source.check()
 
     async def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""

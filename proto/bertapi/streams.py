@@ -50,6 +50,34 @@ class StreamCall:
         return request
 
 
+class Source:
+    """Requests for gRPC to read. It would lose what reading them raises, and cancel an asynchronous caller for it. Here
+    they end instead, so that what was sent before is answered, and `check` raises it."""
+
+    def __init__(self) -> None:
+        self._failure: Exception | None = None
+
+    def read(self, requests: Iterator[pb.StreamAnalyzeRequest]) -> Iterator[pb.StreamAnalyzeRequest]:
+        try:
+            yield from requests
+        except Exception as error:  # whatever the caller's iterable raises
+            self._failure = error
+
+    async def read_async(
+        self, requests: AsyncIterator[pb.StreamAnalyzeRequest]
+    ) -> AsyncIterator[pb.StreamAnalyzeRequest]:
+        try:
+            async for request in requests:
+                yield request
+        except Exception as error:
+            self._failure = error
+
+    def check(self) -> None:
+        """Raises what reading the inputs raised."""
+        if self._failure is not None:
+            raise self._failure
+
+
 def stream_analyze(
     inputs: Iterable[Text] | AsyncIterable[Text],
     *,
@@ -64,7 +92,8 @@ def stream_analyze(
 ) -> StreamCall:
     """Analyze for bulk work: any number of inputs, read as the server takes them; answers as they complete, each with
     the index of its input. An input at fault yields its error and fails alone, but for one so large that the server
-    takes no such message (its --max-request-bytes, 16 MiB unless set): that ends the stream. No timeout by default."""
+    takes no such message (its --max-request-bytes, 16 MiB unless set): that ends the stream. What `inputs` raises is
+    raised after the answers to those before. No timeout by default."""
     request = calls.analyze(
         [],
         embed=embed,

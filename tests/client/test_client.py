@@ -148,6 +148,29 @@ def test_bad_input_of_a_stream_is_an_error_of_its_own(client):
     assert [violation.field for violation in bad.error.violations] == ["input.text"]
 
 
+def broken_texts():
+    yield SECOND
+    raise OSError("the disk is gone")
+
+
+async def test_what_the_inputs_of_a_stream_raise_comes_to_its_caller(server, client):
+    """After the answers to what was sent before, from either client; gRPC itself would say that the call was at fault,
+    or cancel the caller."""
+    seen = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        seen.extend(answer.index for answer in client.stream_analyze(broken_texts(), embed=True))
+    assert seen == [0]
+
+    async def read(answers):
+        async for answer in answers:
+            seen.append(answer.index)  # noqa: PERF401 - what came before the error counts
+
+    async with AsyncBertClient(server.target) as async_client:
+        with pytest.raises(TypeError, match="a text is a str"):
+            await read(async_client.stream_analyze([SECOND, 7], embed=True))
+    assert seen == [0, 0]
+
+
 async def test_asynchronous_stream_reads_asynchronous_inputs(server):
     """And stops when its reader does."""
 
