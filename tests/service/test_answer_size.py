@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from bertserve.bundle import read_bundle
+from bertserve.bundle import Pooling, read_bundle
 from bertserve.engine.session import Engine
+from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
 from bertserve.servicer.responses import write_analyze
 from bertserve.tasks.analysis import Answer
@@ -51,3 +54,15 @@ def test_no_answer_is_larger_than_was_foretold(
     response = write_analyze(model, Answer(analyses=analyses, timings=Timings(), is_large=False))
     response.ClearField("info")
     assert response.ByteSize() <= prepared.response_bytes
+
+
+@pytest.mark.parametrize(
+    ("pooling", "advice"),
+    [(Pooling.NONE, "fewer inputs, FLOAT16, fewer layers, a pooling"), (Pooling.MEAN, "fewer inputs, fewer layers")],
+)
+def test_refusal_advises_what_would_help(pooling: Pooling, advice: str, model: ServedModel) -> None:
+    """Halves where vectors of tokens are asked for, which the Open Inference Protocol, without halves, has not."""
+    ask = Ask(inputs=(Text(text="a cat"),), embed=EmbedAsk(pooling=pooling))
+    with pytest.raises(InvalidInput) as caught:
+        prepare(model, ask, tokenize_inputs(model, ask, 0, 1), replace(LIMITS, max_response_bytes=1))
+    assert caught.value.violation.description.endswith(f"; ask for {advice}")

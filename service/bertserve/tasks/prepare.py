@@ -94,7 +94,7 @@ def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits
         for given, item in zip(ask.inputs, items, strict=True)
     )
     if response_bytes > limits.max_response_bytes:
-        raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits, ask))
+        raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits, _parts_to_cut(ask, embed)))
     return Prepared(ask=ask, embed=embed, texts=tuple(texts), items=items, response_bytes=response_bytes)
 
 
@@ -116,7 +116,7 @@ def check_tokens_size(model: ServedModel, limits: Limits, tokens: int) -> None:
     """Whether so many tokens alone, as Tokenize answers them, fit into an answer."""
     size = limits.max_inputs * INPUT_BYTES + tokens * (TOKEN_BYTES + model.tokenizer.longest_token_bytes)
     if size > limits.max_response_bytes:
-        raise InvalidInput("inputs", _too_large_an_answer(size, limits))
+        raise InvalidInput("inputs", _too_large_an_answer(size, limits, []))
 
 
 def check_input_count(count: int, limits: Limits) -> None:
@@ -281,14 +281,16 @@ def _tag_bytes(model: ServedModel, ask: Ask, given: Text, item: Item) -> int:
     return size
 
 
-def _too_large_an_answer(response_bytes: int, limits: Limits, ask: Ask | None = None) -> str:
-    """ask: None where tokens alone are asked for."""
-    less = ["fewer inputs"]
-    if ask is not None and ask.fill_mask is not None:
-        less.append("a smaller top_k")
-    if ask is not None and ask.embed is not None:
-        less += ["FLOAT16", "fewer layers", "a pooling"]
+def _too_large_an_answer(response_bytes: int, limits: Limits, parts: Sequence[str]) -> str:
     return (
         f"the answer could take {response_bytes} bytes, the server sends {limits.max_response_bytes}; "
-        f"ask for {', '.join(less)}"
+        f"ask for {', '.join(('fewer inputs', *parts))}"
     )
+
+
+def _parts_to_cut(ask: Ask, embed: EmbedPlan | None) -> list[str]:
+    """What makes an answer smaller, beside fewer inputs. Only who may ask for vectors of tokens may ask for halves."""
+    parts = ["a smaller top_k"] if ask.fill_mask is not None else []
+    if embed is not None:
+        parts += ["FLOAT16", "fewer layers", "a pooling"] if embed.pooling is Pooling.NONE else ["fewer layers"]
+    return parts
