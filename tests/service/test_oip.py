@@ -346,6 +346,7 @@ BAD = {
     "vectors of tokens": (infer_request(["a"], pooling="none"), "parameters[pooling]"),
     "pooling by number": (infer_request(["a"], pooling=1), "parameters[pooling]"),
     "layer beyond": (infer_request(["a"], layers="1,9"), "parameters[layers]"),
+    "millions of layers": (infer_request(["a"], layers="1," * 2_000_000 + "1"), "parameters[layers]"),
     "no layer": (infer_request(["a"], layers="last"), "parameters[layers]"),
     "layer in other digits": (infer_request(["a"], layers="\N{ARABIC-INDIC DIGIT ONE}"), "parameters[layers]"),
     "normalize by number": (infer_request(["a"], normalize=1), "parameters[normalize]"),

@@ -26,6 +26,9 @@ DEFAULT_TOP_K = 5
 # With blanks around each, as people write lists; int() would take digits of other scripts too.
 INTEGERS = re.compile(r" *-?[0-9]{1,18} *(?:, *-?[0-9]{1,18} *)*")
 
+# Of a list, before it is read: a message has room for millions of layers, and no model has as many as this holds.
+MOST_CHARACTERS = 8192
+
 # One vector a text; vectors of tokens make no tensor of equal rows.
 POOLINGS = tuple(pooling for pooling in Pooling if pooling is not Pooling.NONE)
 
@@ -78,8 +81,8 @@ class Parameters:
         if self._kind(name) in {None, "int64_param", "uint64_param"}:
             return (self._integer(name, 0),) if name in self._given else ()
         text = self._text(name) or ""
-        if INTEGERS.fullmatch(text) is None:
-            raise InvalidInput(f"parameters[{name}]", "is no list of integers, such as -4,-3,-2,-1")
+        if len(text) > MOST_CHARACTERS or INTEGERS.fullmatch(text) is None:
+            raise InvalidInput(f"parameters[{name}]", "is no list of a few integers, such as -4,-3,-2,-1")
         return tuple(int(number) for number in text.split(","))
 
     def _integer(self, name: str, default: int) -> int:
