@@ -94,6 +94,21 @@ async def watch_over() -> AsyncIterator[Callable[..., Watch]]:
             thread.join()
 
 
+async def test_watch_that_fails_gives_up(watch_over: Callable[..., Watch], caplog: pytest.LogCaptureFixture) -> None:
+    """Where no thread can take a lane's place, say: the callers are told, and the process ends with a line that says
+    why."""
+    one = watch_over()
+    one.lanes.replace = out_of_threads  # type: ignore[method-assign]
+    with pytest.raises(EngineUnavailable):
+        await one.ask(STALLING)
+    assert one.supervisor.has_given_up.is_set()
+    assert "the watch over the lanes failed" in caplog.messages
+
+
+def out_of_threads(_: int) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 async def test_stalled_batch_fails_as_unavailable_and_is_told_to_end(watch_over: Callable[..., Watch]) -> None:
     """Its callers may try another replica; the run ends at its next node."""
     one = watch_over()

@@ -21,6 +21,8 @@ LONGEST_TICK_SECONDS = 1.0
 # The golden runs of all bundles may take so many times the stall bound.
 PROOF_PATIENCE = 3.0
 
+LOST = "the engine is lost; call another replica"
+
 Prove = Callable[[], None]
 
 
@@ -59,6 +61,14 @@ class Supervisor:
         self._task.cancel()
 
     async def _watch(self) -> None:
+        try:
+            await self._watch_lanes()
+        except Exception as error:  # no thread can be started any more, say: nobody would notice the next loss
+            log_failure("the watch over the lanes failed", error)
+            self._suspend(LOST)
+            self._give_up()
+
+    async def _watch_lanes(self) -> None:
         tick_seconds = min(LONGEST_TICK_SECONDS, self._stall_seconds / 4)
         watched: dict[int, Watched] = {}
         looked = time.monotonic()
@@ -80,9 +90,7 @@ class Supervisor:
 
     async def _recover(self, lost: dict[int, str]) -> None:
         """Not ready first, so that nobody is sent here; then the callers at stake, then the lanes."""
-        self.is_ready = False
-        self._batcher.suspend("the engine is being replaced; call another replica")
-        self._on_ready(False)
+        self._suspend("the engine is being replaced; call another replica")
         for number, fate in lost.items():
             log_error("lane lost", lane=number, fate=fate)
             self._metrics.lanes_lost.inc()
@@ -91,14 +99,22 @@ class Supervisor:
             if job is not None:
                 self._batcher.give_up(job, "the engine failed under the request")
         if is_hopeless(self._losses, time.monotonic()) or not await self._prove_engines():
-            log_error("the engine is lost, the process ends")
-            self._batcher.give_up_all("the engine is lost; call another replica")
-            self.has_given_up.set()
+            self._give_up()
             return
         self._batcher.resume()
         self.is_ready = True
         self._on_ready(True)
         log("lanes replaced", lanes=self._lanes.count)
+
+    def _suspend(self, reason: str) -> None:
+        self.is_ready = False
+        self._batcher.suspend(reason)
+        self._on_ready(False)
+
+    def _give_up(self) -> None:
+        log_error("the engine is lost, the process ends")
+        self._batcher.give_up_all(LOST)
+        self.has_given_up.set()
 
     async def _prove_engines(self) -> bool:
         """Whether every engine still reproduces its golden outputs, in good time."""
