@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.servicer.stream import Accepted, Stream
+from bertserve.statuses import INTERNAL_TEXT
 from google.rpc import code_pb2
 from servers import PRETRAINING, RunningServer, running_server
 
@@ -64,6 +67,33 @@ def test_bad_input_fails_alone(
     assert answers["1"].error.field == field
     assert answers["0"].HasField("analysis")
     assert answers["2"].HasField("analysis")
+
+
+async def test_bug_that_one_input_meets_fails_it_alone() -> None:
+    """Before it is let in as well as after; its caller learns nothing of it."""
+
+    async def accept(request: pb.StreamAnalyzeRequest) -> Accepted:
+        async def answer() -> pb.StreamAnalyzeResponse:
+            if request.id == "after":
+                raise RuntimeError("a secret")
+            return pb.StreamAnalyzeResponse(id=request.id)
+
+        if request.id == "before":
+            raise RuntimeError("a secret")
+        return Accepted(tokens=1, response_bytes=1, answer=answer)
+
+    async def requests() -> AsyncIterator[pb.StreamAnalyzeRequest]:
+        for name in ("before", "after", "fine"):
+            yield pb.StreamAnalyzeRequest(id=name)
+
+    stream = Stream(accept, asyncio.Event(), window_tokens=100)
+    answers = {answer.id: answer.error async for answer in stream.answers(requests())}
+    assert {name: error.code for name, error in answers.items()} == {
+        "before": code_pb2.INTERNAL,
+        "after": code_pb2.INTERNAL,
+        "fine": code_pb2.OK,
+    }
+    assert answers["before"].message == answers["after"].message == INTERNAL_TEXT
 
 
 def test_inputs_of_one_stream_may_ask_differently(stub: pb_grpc.BertServiceStub) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from bertapi.v1 import bert_service_pb2 as pb
 
-from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, RequestError
+from bertserve.errors import DeadlinePassed, EngineUnavailable, RequestError
 from bertserve.logs import log_failure
 from bertserve.servicer.responses import write_item_error
 
@@ -85,9 +85,7 @@ class Stream:
                 await self._take(request)
                 await self._has_room.wait()
         except asyncio.CancelledError:
-            self._failure = self._failure or EngineUnavailable(
-                "the server is draining; send the rest to another replica"
-            )
+            self._failure = self._failure or EngineUnavailable(DRAINING)
         except Exception as error:  # what is no message, say
             self._failure = self._failure or error
         finally:
@@ -103,8 +101,8 @@ class Stream:
             accepted = await self._accept(request)
         except ENDING:
             raise
-        except RequestError as error:
-            self._answered.put_nowait((write_item_error(request.id, error), 1, 0))
+        except Exception as error:
+            self._answered.put_nowait((_failed_alone(request.id, error), 1, 0))
             self._count(1, 0)
             return
         self._count(accepted.tokens, accepted.response_bytes)
@@ -120,10 +118,8 @@ class Stream:
             if self._reader is not None:
                 self._reader.cancel()
             return
-        except Exception as error:  # of its own item alone
-            if not isinstance(error, InvalidInput):
-                log_failure("an input of a stream failed", error)
-            response = write_item_error(request_id, error)
+        except Exception as error:
+            response = _failed_alone(request_id, error)
         self._answered.put_nowait((response, accepted.tokens, accepted.response_bytes))
 
     def _close(self, task: asyncio.Task[None]) -> None:
@@ -141,3 +137,9 @@ class Stream:
             self._has_room.set()
         else:
             self._has_room.clear()
+
+
+def _failed_alone(request_id: str, error: Exception) -> pb.StreamAnalyzeResponse:
+    if not isinstance(error, RequestError):  # a bug, or the engine: the caller learns nothing, the log all
+        log_failure("an input of a stream failed", error)
+    return write_item_error(request_id, error)
