@@ -180,10 +180,10 @@ def read_settings(arguments: list[str]) -> Settings:
     try:
         return Settings(_cli_settings_source=flags, **positional)  # type: ignore[call-arg]
     except ValidationError as error:
-        first = error.errors()[-1]
-        name = str(first["loc"][0]) if first["loc"] else "settings"
+        fault = error.errors()[-1]
+        name = str(fault["loc"][0]) if fault["loc"] else "settings"
         flag = name if name == "bundles" else f"--{name.replace('_', '-')}"
-        raise SettingsError(f"{flag} (BERTSERVE_{name.upper()}): {first['msg']}") from error
+        raise SettingsError(f"{flag} (BERTSERVE_{name.upper()}): {fault['msg']}") from error
 
 
 def read_file(path: Path) -> dict[str, Any]:

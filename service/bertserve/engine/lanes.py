@@ -22,9 +22,6 @@ from bertserve.engine.session import Engine, RunStop
 # For what a lane is doing when it is told to end.
 STOP_SECONDS = 5.0
 
-# Above the event loop's, which has little to do, but at once: lanes wait for its next batch, callers for a refusal.
-LANE_NICENESS = 5
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:

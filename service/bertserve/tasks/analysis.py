@@ -146,8 +146,9 @@ class Analyzer:
     ) -> list[TokenizedText]:
         """In portions where it is long: others take turns in between, and nothing is done for who has left, or has too
         many tokens already."""
-        portions = cut_portions([len(text.text) + len(text.text_pair or "") for text in ask.inputs], PORTION_CHARACTERS)
-        is_long = len(portions) > 1 or _characters(ask) > INLINE_CHARACTERS
+        characters = [len(text.text) + len(text.text_pair or "") for text in ask.inputs]
+        portions = cut_portions(characters, PORTION_CHARACTERS)
+        is_long = sum(characters) > INLINE_CHARACTERS
         texts: list[TokenizedText] = []
         tokens = 0
         for first, end in portions:
@@ -177,10 +178,6 @@ def cut_portions(sizes: Sequence[int], portion: int) -> list[tuple[int, int]]:
             first, total = index, 0
         total += size
     return [*portions, (first, len(sizes))]
-
-
-def _characters(ask: Ask) -> int:
-    return sum(len(text.text) + len(text.text_pair or "") for text in ask.inputs)
 
 
 def _has_many_targets(ask: Ask) -> bool:
