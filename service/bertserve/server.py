@@ -132,7 +132,7 @@ def _interceptors(
 ) -> list[grpc.aio.ServerInterceptor]:
     return [
         MetricsInterceptor(metrics, services),
-        StatusInterceptor(open_calls, metrics, services, settings.max_inputs),
+        StatusInterceptor(open_calls, metrics, services, settings.max_inputs, settings.max_response_bytes),
     ]
 
 

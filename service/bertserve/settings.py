@@ -127,7 +127,10 @@ class Settings(BaseSettings):
         64, ge=1, description="Streams open at a time, each of which may have one message on its way; more are refused."
     )
     max_response_bytes: int = Field(
-        64 * MIB, ge=1024, le=2_000_000_000, description="Size of an answer at most; refused before anything runs."
+        64 * MIB,
+        ge=1024,
+        le=2_000_000_000,
+        description="Size of an answer at most; refused before anything runs. Four times that may wait to be read.",
     )
     max_connection_age: float = Field(
         300.0,

@@ -47,3 +47,30 @@ def test_tokens_over_the_answer_limit_are_refused() -> None:
                 pb.TokenizeRequest(inputs=[pb.TextInput(text="cat " * 100)] * 20), timeout=30
             )
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_answers_that_nobody_reads_do_not_pile_up() -> None:
+    """As many as four of the largest wait for their callers. What comes then is refused, unless it is small; and they
+    make room once their callers leave."""
+    options = pb.EmbedOptions(pooling=pb.POOLING_NONE, layers=[0, 1, 2])
+    large = pb.EmbedRequest(inputs=[pb.TextInput(text="the cat sat on the mat " * 9)] * 12, options=options)
+    small = pb.EmbedRequest(inputs=[pb.TextInput(text="cat")])
+    answered = 'grpc_method="Embed",grpc_service="bertapi.v1.BertService",grpc_type="unary"'
+    with (
+        running_server(PRETRAINING, "--max-response-bytes", "300000") as server,
+        # Or the client would take some megabytes before anybody reads them.
+        grpc.insecure_channel(server.target, [("grpc.http2.bdp_probe", 0)]) as channel,
+    ):
+        embed = channel.unary_stream("/bertapi.v1.BertService/Embed")
+        unread = [embed(large.SerializeToString(), timeout=60) for _ in range(4)]
+        server.wait_for(f'grpc_server_handled_total{{grpc_code="OK",{answered}}}', 4)
+        stub = pb_grpc.BertServiceStub(channel)
+        with pytest.raises(grpc.RpcError, match="wait for their callers") as caught:
+            stub.Embed(large, timeout=60)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert server.sample('bertserve_rejected_total{model="",reason="queue_full"}') == 1
+        assert stub.Embed(small, timeout=60).embeddings
+        for call in unread:
+            call.cancel()
+        server.wait_for(f'grpc_server_handled_total{{grpc_code="OK",{answered}}}', 5)
+        assert stub.Embed(large, timeout=60).embeddings

@@ -6,7 +6,7 @@ message first, and no client or proxy tries a call again whose headers have come
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from functools import lru_cache
 from typing import Any, NoReturn, cast
@@ -21,6 +21,7 @@ from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler, Respond
 from bertserve.interceptors.decoding import FEW_FIELDS, decode
 from bertserve.interceptors.frames import forget_frames
 from bertserve.interceptors.open_calls import OpenCalls
+from bertserve.interceptors.outbox import SMALL_BYTES, Outbox
 from bertserve.logs import log_failure
 from bertserve.metrics import Metrics
 from bertserve.statuses import INTERNAL_TEXT, STATUSES
@@ -28,15 +29,21 @@ from bertserve.statuses import INTERNAL_TEXT, STATUSES
 # Where clients look for a google.rpc.Status (grpc/grpc: doc/statuscodes.md, "Richer error model").
 DETAILS_KEY = "grpc-status-details-bin"
 
+# Of the largest, or more of smaller ones: that many may wait for their callers to read them.
+UNREAD_ANSWERS = 4
+
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
     """Decodes requests of our services, and turns every error into its status with details a program can read."""
 
-    def __init__(self, open_calls: OpenCalls, metrics: Metrics, services: Iterable[str], max_inputs: int) -> None:
-        """services: full names. max_inputs: of a request."""
+    def __init__(
+        self, open_calls: OpenCalls, metrics: Metrics, services: Iterable[str], max_inputs: int, max_response_bytes: int
+    ) -> None:
+        """services: full names. max_inputs: of a request. max_response_bytes: of an answer."""
         self._open_calls = open_calls
         self._metrics = metrics
         self._prefixes = tuple(f"/{service}/" for service in services)
+        self._outbox = Outbox(UNREAD_ANSWERS * max_response_bytes)
         self._most_fields = max(FEW_FIELDS, 2 * max_inputs)
         self._answer = lru_cache(KEPT_HANDLERS)(self._answer)  # type: ignore[method-assign]
 
@@ -51,16 +58,18 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
     def _answer_unary(self, handler: Handler) -> Handler:
         respond: Respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
-        parse = handler.request_deserializer
+        parse, write = handler.request_deserializer, cast("Any", handler.response_serializer)
 
-        async def answered(request: bytes, context: Context) -> Any:
+        async def answered(request: bytes, context: Context) -> bytes:
             try:
                 with self._entered(context):
-                    return await respond(decode(parse, request, self._most_fields), context)
+                    answer: bytes = write(await respond(decode(parse, request, self._most_fields), context))
+                    self._post(context, len(answer))
+                    return answer
             except Exception as error:
                 await abort(context, error)
 
-        return grpc.unary_unary_rpc_method_handler(answered, None, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(answered, None, None)
 
     def _answer_stream(self, handler: Handler) -> Handler:
         respond: RespondStream = cast("Any", handler.stream_stream)
@@ -86,12 +95,29 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         except EngineUnavailable:
             self._metrics.rejected.labels("", "draining").inc()
             raise
-        context.add_done_callback(cast("Any", lambda _: leave()))
+        _when_done(context, leave)
         try:
             yield
         finally:
             if context.cancelled():  # perhaps before the callback was there
                 leave()
+
+    def _post(self, context: Context, size: int) -> None:
+        """Hold the room of a large answer until its last byte is sent."""
+        if size <= SMALL_BYTES:
+            return
+        try:
+            give_back = self._outbox.put(size)
+        except Overloaded:
+            self._metrics.rejected.labels("", "queue_full").inc()
+            raise
+        _when_done(context, give_back)
+        if context.cancelled():
+            give_back()
+
+
+def _when_done(context: Context, then: Callable[[], None]) -> None:
+    context.add_done_callback(cast("Any", lambda _: then()))
 
 
 async def abort(context: Context, error: Exception) -> NoReturn:
