@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +14,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+
+from bertserve.logs import log_failure
 
 # An event loop that takes longer than this to answer is not alive.
 LOOP_SECONDS = 5.0
@@ -97,9 +100,12 @@ class Probes:
         answer = asyncio.run_coroutine_threadsafe(self._page(path, accept), self._loop)
         try:
             return answer.result(LOOP_SECONDS)
-        except FutureTimeoutError:
+        except (FutureTimeoutError, CancelledError):
             answer.cancel()
             return Page(503, "text/plain", b"the event loop does not answer\n")
+        except Exception as error:  # a gauge that cannot be read, say
+            log_failure("a page of the metrics port failed", error)
+            return Page(500, "text/plain", b"internal error; the server's log holds its trace\n")
 
 
 def _verdict(is_good: bool) -> Page:

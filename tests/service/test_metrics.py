@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.probes import Probes
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from servers import RunningServer
 
@@ -58,6 +63,23 @@ def test_every_method_has_a_series_for_every_code(server: RunningServer) -> None
         codes = set(re.findall(rf'grpc_server_handled_total{{grpc_code="(\w+)",grpc_method="{method}"', page))
         assert {"OK", "Canceled", "InvalidArgument", "ResourceExhausted", "Unavailable", "Internal"} <= codes
         assert len(codes) == len(grpc.StatusCode)
+
+
+async def test_page_that_cannot_be_made_is_an_error_with_a_trace(caplog: pytest.LogCaptureFixture) -> None:
+    """Prometheus sees a failed scrape, the log holds its cause."""
+
+    def fail() -> bool:
+        raise RuntimeError("no such gauge")
+
+    probes = Probes("127.0.0.1", 0, CollectorRegistry(), is_alive=fail, is_ready=fail)
+    try:
+        with pytest.raises(HTTPError) as caught:
+            await asyncio.to_thread(urlopen, f"http://127.0.0.1:{probes.port}/livez", timeout=30)
+        with caught.value as answer:
+            assert answer.code == 500
+    finally:
+        probes.stop()
+    assert caplog.messages == ["a page of the metrics port failed"]
 
 
 @pytest.mark.parametrize("stage", ["tokenize", "queue", "infer", "finish"])
