@@ -69,6 +69,7 @@ class Receiver:
             raise Undecodable("a request is one message, none came") from None
         except asyncio.CancelledError:
             if slowness.refused:
+                slowness.task.uncancel()
                 self._weights.add(caller, self._largest_bytes)
                 raise Overloaded("the request comes slowly, and others do already", RETRY_AFTER_SECONDS) from None
             raise
@@ -122,7 +123,7 @@ class _Slowness:
         self._receiver = receiver
         self._turns = turns
         self._has_place = False
-        self._task = cast("asyncio.Task[Any]", asyncio.current_task())
+        self.task = cast("asyncio.Task[Any]", asyncio.current_task())
         self._timer = self._after(PROMPT_SECONDS[0], self._look)
 
     def end(self) -> None:
@@ -148,7 +149,7 @@ class _Slowness:
 
     def _refuse(self) -> None:
         self.refused = True
-        self._task.cancel()
+        self.task.cancel()
 
     def _after(self, seconds: float, then: Callable[[], None]) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, then)
