@@ -1,8 +1,10 @@
 """What can go wrong with a request, in the caller's terms. One status each: see `statuses.STATUSES`.
 
-decode   → Undecodable
-prepare  → InvalidInput, MissingHead, UnknownModel
-queue    → Overloaded, DeadlinePassed
+receive  → Overloaded, Undecodable
+decode   → Undecodable, InvalidInput
+prepare  → InvalidInput, MissingHead, UnknownModel, DeadlinePassed
+queue    → Overloaded, DeadlinePassed, InvalidInput
+send     → Overloaded
 engine   → EngineUnavailable; anything else is a bug, answered with a fixed text and logged in full
 """
 
