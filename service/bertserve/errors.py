@@ -4,8 +4,8 @@ receive  → Overloaded, Undecodable
 decode   → Undecodable, InvalidInput
 prepare  → InvalidInput, MissingHead, UnknownModel, DeadlinePassed
 queue    → Overloaded, DeadlinePassed, InvalidInput
-send     → Overloaded
 engine   → EngineUnavailable; anything else is a bug, answered with a fixed text and logged in full
+send     → Overloaded
 """
 
 from __future__ import annotations

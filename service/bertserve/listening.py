@@ -17,6 +17,9 @@ from bertserve.settings import Settings
 from bertserve.tls import Certificates, open_certificates
 from bertserve.tokens import Tokens
 
+# On average. A client that balances by health has one; a proxy passes on those of several clients.
+WATCHES_PER_CONNECTION = 16
+
 # A client that has not shaken hands and sent its settings by then is none.
 HANDSHAKE_SECONDS = 10.0
 
@@ -53,8 +56,9 @@ def open_guards(settings: Settings, metrics: Metrics) -> Guards:
     except FileError as error:
         raise ServerError(str(error)) from error
     reception = ReceptionInterceptor(
-        settings.pending_bytes, settings.max_request_bytes, settings.max_open_streams, metrics
-    )
+        settings.pending_bytes, settings.max_request_bytes, settings.max_open_streams,
+        WATCHES_PER_CONNECTION * settings.max_connections, metrics,
+    )  # fmt: skip
     tracing, stop = _tracing(settings)
     return Guards(
         credentials=credentials, interceptors=(AccessInterceptor(), *authentication, reception, *tracing), stop=stop

@@ -6,8 +6,9 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -15,6 +16,7 @@ import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from certificates import Authority
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servers import PLAIN, RunningServer, running_server
 
 REQUEST = pb.EmbedRequest(inputs=[pb.TextInput(text="the cat sat on the mat")] * 20)
@@ -100,6 +102,30 @@ def test_aging_connections_lose_no_call(aging_server: RunningServer) -> None:
             caller.join()
         assert [answer.id for answer in stream] == ["after"]
     assert set(outcomes) == {"OK"}
+
+
+def test_watches_of_the_health_are_bounded() -> None:
+    """They have no end, and take no token. One that ends makes room."""
+    with (
+        running_server(PLAIN, "--max-connections", "1") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        watches = [watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(16)]
+        assert {next(answers).status for answers in watches} == {health_pb2.HealthCheckResponse.SERVING}
+        with pytest.raises(grpc.RpcError, match="too many watches"):
+            next(watch(health_pb2.HealthCheckRequest(), timeout=60))
+        watches[0].cancel()
+        ends = time.monotonic() + 60
+        while not is_answered(watch):  # the server may hear of it a moment later
+            assert time.monotonic() < ends
+
+
+def is_answered(watch: Callable[..., Iterator[object]]) -> bool:
+    try:
+        return next(watch(health_pb2.HealthCheckRequest(), timeout=60)) is not None
+    except grpc.RpcError:
+        return False
 
 
 @pytest.mark.slow

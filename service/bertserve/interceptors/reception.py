@@ -30,15 +30,18 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
     """Receives the request of every unary call itself, and hands it to what stands within. What stands further out sees
     calls whose requests are yet to be received, be it one or a stream."""
 
-    def __init__(self, pending_bytes: int, max_request_bytes: int, max_open_streams: int, metrics: Metrics) -> None:
+    def __init__(
+        self, pending_bytes: int, max_request_bytes: int, max_open_streams: int, max_watches: int, metrics: Metrics
+    ) -> None:
         """pending_bytes: of large requests that are being answered; as much again may be on its way, and again as much
-        on its way slowly."""
+        on its way slowly. max_watches: of the health, which have no end."""
         self._metrics = metrics
         # Of no model, for which one a request is has not been read yet.
         self._rejected = metrics.rejected.labels("", "queue_full")
         self._free_bytes = pending_bytes
         self._receiver = Receiver(max(1, pending_bytes // max_request_bytes), max_request_bytes)
         self._free_streams = max_open_streams
+        self._free_watches = max_watches
         self._receive_for = lru_cache(KEPT_HANDLERS)(self._receive_for)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
@@ -78,20 +81,27 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
     def _receive_watch(self, handler: Handler) -> Handler:
-        """Health's, which nobody has to be let in for, and which has no end."""
+        """Health's, which nobody has to be let in for. They are counted too, apart from streams: who may call shall
+        not have to wait for who only watches."""
         respond = cast("Any", handler.unary_stream)
         decode = partial(parse, handler.request_deserializer)
 
         async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
             try:
                 request = decode(await self._receiver.receive(requests, context))
+                if self._free_watches == 0:
+                    raise Overloaded("too many watches of the health are open", RETRY_AFTER_SECONDS)
             except RequestError as error:
                 await abort(context, error)
+            self._free_watches -= 1
             watched = respond(request, context)
             del request
-            async with aclosing(watched) as responses:
-                async for response in responses:
-                    yield response
+            try:
+                async with aclosing(watched) as responses:
+                    async for response in responses:
+                        yield response
+            finally:
+                self._free_watches += 1
 
         return grpc.stream_stream_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
