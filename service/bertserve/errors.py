@@ -46,7 +46,10 @@ class UnknownModel(RequestError):
 
 
 class Overloaded(RequestError):
-    """The queue is full, or the wait would outlast the caller. retry_after_seconds: when trying again makes sense."""
+    """There is no room for the request or its answer, or the wait would outlast the caller.
+
+    retry_after_seconds: when trying again makes sense.
+    """
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)

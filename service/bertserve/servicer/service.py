@@ -57,12 +57,12 @@ class BertServicer(pb_grpc.BertServiceServicer):
         return await self._answer(request, context, requests.read_analyze, responses.write_analyze)
 
     async def StreamAnalyze(
-        self, requests: AsyncIterator[pb.StreamAnalyzeRequest], context: Context
+        self, messages: AsyncIterator[pb.StreamAnalyzeRequest], context: Context
     ) -> AsyncGenerator[pb.StreamAnalyzeResponse]:
         deadline = deadline_of(context)
         window_tokens = self._analyzer.stream_window_tokens
         stream = Stream(lambda request: self._accept(request, deadline), self._draining, window_tokens)
-        async with aclosing(stream.answers(requests)) as answers:
+        async with aclosing(stream.answers(messages)) as answers:
             async for answer in answers:
                 yield answer
 
