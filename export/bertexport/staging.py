@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import tempfile
@@ -48,6 +49,8 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
         staging.chmod(0o755)
         _sync_directory(staging)
         with uninterrupted():
+            # An export takes its time, in which somebody else may have put something there.
+            _check_target(target, replace=replace)
             _take_name(staging, target, folder / OLD)
     except OSError as error:
         # A failed write bears no name. A file beyond the staging directory is one that the block reads.
@@ -115,8 +118,22 @@ def _check_target(target: Path, *, replace: bool) -> None:
         return
     if not replace:
         raise ExportError(f"{target} already exists; choose another directory or pass --force")
-    if not target.is_dir() or (any(target.iterdir()) and not (target / MANIFEST_NAME).is_file()):
+    if not target.is_dir():
         raise ExportError(f"{target} is not a bundle, and --force replaces nothing else; choose another directory")
+    if foreign := sorted({path.name for path in target.iterdir()} - _bundle_files(target)):
+        raise ExportError(
+            f"{target} holds {foreign[0]}, which is not a bundle's, and --force replaces nothing else; move it, or "
+            "choose another directory"
+        )
+
+
+def _bundle_files(directory: Path) -> set[str]:
+    """Names of the manifest and of all that it lists, whatever its schema; none where it is not a bundle's."""
+    try:
+        manifest = json.loads((directory / MANIFEST_NAME).read_text(encoding="utf-8"))
+        return {MANIFEST_NAME, *manifest["files"]} if "bundle_id" in manifest else set()
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
 
 
 def _sync_directory(directory: Path) -> None:

@@ -21,6 +21,12 @@ from bertexport.staging import remove_abandoned, staged_directory
 pytestmark = pytest.mark.export
 
 
+def make_bundle(directory: Path) -> None:
+    """All that makes a folder one, as far as staging is concerned."""
+    directory.mkdir()
+    (directory / "manifest.json").write_text('{"bundle_id": "0", "files": {}}', encoding="utf-8")
+
+
 def test_target_appears_once_the_block_ends_well(tmp_path: Path) -> None:
     """Missing parents are made, and nothing else is left beside the target."""
     target = tmp_path / "some" / "where" / "bundle"
@@ -71,8 +77,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_failure_leaves_the_old_bundle(tmp_path: Path) -> None:
     """With replace, the old directory stays until the new one is complete."""
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "manifest.json").touch()
+    make_bundle(tmp_path / "bundle")
     with pytest.raises(RuntimeError), staged_directory(tmp_path / "bundle", replace=True):
         raise RuntimeError
     assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["manifest.json"]
@@ -80,8 +85,7 @@ def test_failure_leaves_the_old_bundle(tmp_path: Path) -> None:
 
 def test_replacing_leaves_the_new_bundle_alone(tmp_path: Path) -> None:
     """Nothing of the old directory survives."""
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "manifest.json").touch()
+    make_bundle(tmp_path / "bundle")
     with staged_directory(tmp_path / "bundle", replace=True) as staging:
         (staging / "new").touch()
     assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "new"]
@@ -99,9 +103,44 @@ def test_force_replaces_nothing_but_a_bundle(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
     for target in (tmp_path / "thesis", tmp_path / "thesis" / "chapter.tex"):
-        with pytest.raises(ExportError, match="is not a bundle"), staged_directory(target, replace=True):
+        with pytest.raises(ExportError, match="not a bundle"), staged_directory(target, replace=True):
             pytest.fail("the block was entered")
     assert [path.name for path in tmp_path.rglob("*")] == ["thesis", "chapter.tex"]
+
+
+@pytest.mark.parametrize("manifest", ["", "{}", "[]", '{"name": "An app", "files": {}}'])
+def test_another_programs_manifest_makes_no_bundle(manifest: str, tmp_path: Path) -> None:
+    """Web pages and browser extensions have a file of that name, too."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "manifest.json").write_text(manifest, encoding="utf-8")
+    with (
+        pytest.raises(ExportError, match=r"holds manifest\.json, which is not a bundle's"),
+        staged_directory(tmp_path / "app", replace=True),
+    ):
+        pytest.fail("the block was entered")
+    assert (tmp_path / "app" / "manifest.json").exists()
+
+
+def test_a_file_that_somebody_put_into_a_bundle_is_not_lost(tmp_path: Path) -> None:
+    """The manifest does not list it, so no export wrote it."""
+    make_bundle(tmp_path / "bundle")
+    (tmp_path / "bundle" / "NOTES.md").touch()
+    with pytest.raises(ExportError, match=r"holds NOTES\.md"), staged_directory(tmp_path / "bundle", replace=True):
+        pytest.fail("the block was entered")
+    assert (tmp_path / "bundle" / "NOTES.md").exists()
+
+
+def test_what_appeared_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """Two exports to one place, without --force: the first that ends well has it."""
+
+    def write_both() -> None:
+        with staged_directory(tmp_path / "bundle", replace=False) as staging:
+            (staging / "late").touch()
+            make_bundle(tmp_path / "bundle")
+
+    with pytest.raises(ExportError, match="already exists"):
+        write_both()
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundle", "manifest.json"]
 
 
 def test_force_replaces_an_empty_directory(tmp_path: Path) -> None:
@@ -146,8 +185,7 @@ def unprivileged() -> Iterator[None]:
 
 def test_an_interrupted_rename_ends_with_the_new_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once the old bundle is moved aside nothing stops the new one from taking its name, Ctrl-C neither."""
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "manifest.json").touch()
+    make_bundle(tmp_path / "bundle")
     rename = Path.rename
 
     def interrupt(path: Path, target: Path) -> Path:
@@ -164,8 +202,7 @@ def test_an_interrupted_rename_ends_with_the_new_bundle(tmp_path: Path, monkeypa
 
 def test_a_failed_rename_puts_the_old_bundle_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the new one cannot take its place after all."""
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "manifest.json").touch()
+    make_bundle(tmp_path / "bundle")
     rename = Path.rename
 
     def fail_for_the_new(path: Path, target: Path) -> Path:
