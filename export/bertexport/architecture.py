@@ -29,6 +29,8 @@ CLASSIFIERS = {
     Head.SEQUENCE_CLASSIFICATION: "ForSequenceClassification",
     Head.TOKEN_CLASSIFICATION: "ForTokenClassification",
 }
+# Of classes whose classifier is neither: it compares choices, each a text of its own.
+COMPARING_CLASSES = "ForMultipleChoice"
 NAMES_SHOWN = 6
 # Of ELECTRA, where config.json names none.
 DEFAULT_EMBEDDING_SIZE = 128
@@ -140,7 +142,7 @@ def find_heads(family: Family, tensors: Mapping[str, Float32s], class_name: str)
         return any(name.startswith(start) for name in tensors)
 
     found = [head for head, starts in family.marks.items() if all(holds(start) for start in starts)]
-    classifiers = [head for head in found if head in CLASSIFIERS]
+    classifiers = [head for head in found if head in CLASSIFIERS and not class_name.endswith(COMPARING_CLASSES)]
     named = [head for head, ending in CLASSIFIERS.items() if classifiers and class_name.endswith(ending)]
     others = (head for head in found if head not in CLASSIFIERS)
     return (Head.EMBEDDING, *others, *(named or classifiers)[:1])
@@ -159,7 +161,10 @@ def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weight
     sources = {name: _find_source(checkpoint, name) for name in needed}
     missing = [name for name, source in sources.items() if source not in checkpoint.tensors]
     if missing:
-        raise ExportError(f"the checkpoint lacks tensors: {_shorten(missing)}")
+        others = sorted(set(checkpoint.tensors) - set(sources.values()))
+        raise ExportError(
+            f"the checkpoint lacks tensors: {_shorten(missing)}; others that it has: {_shorten(others) or 'none'}"
+        )
     tensors = checkpoint.tensors.rename(sources)
     for name, shape in needed.items():
         tensor = tensors[name]
@@ -185,6 +190,10 @@ def _find_source(checkpoint: Checkpoint, name: str) -> str:
 
 
 def _refuse_variants(config: Mapping[str, Any]) -> None:
+    if config.get("quantization_config"):
+        raise ExportError(
+            "config.json: the weights are quantized (quantization_config); export the checkpoint that they were made of"
+        )
     position_type = config.get("position_embedding_type", "absolute")
     if position_type != "absolute":
         raise ExportError(f"config.json: position_embedding_type {position_type!r}; supported: 'absolute'")

@@ -69,7 +69,15 @@ class Checkpoint:
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:
-    """Read config.json and all weights. Raises ExportError: unreadable, not a supported family, names that clash."""
+    """Read config.json and all weights.
+
+    Raises ExportError: unreadable, an adapter, not a supported family, names that clash.
+    """
+    if (directory / "adapter_config.json").is_file():
+        raise ExportError(
+            f"{directory} holds an adapter (adapter_config.json), no whole model; merge it into its base model "
+            "(merge_and_unload), save that with its tokenizer in another directory, and export that"
+        )
     config = read_json(directory / "config.json")
     family = find_family(str(config.get("model_type", "bert")))
     architecture = _read_architecture_name(config)

@@ -53,6 +53,10 @@ HEADS: dict[str, tuple[dict[str, Any], tuple[Head, ...]]] = {
         {"heads": ["token_classification", "pooler"]},
         (Head.EMBEDDING, Head.POOLER, Head.TOKEN_CLASSIFICATION),
     ),
+    "a classifier that compares choices": (
+        {"heads": ["sequence_classification"], "labels": ("",), "architectures": ["BertForMultipleChoice"]},
+        (Head.EMBEDDING, Head.POOLER),
+    ),
     "masked words and a pooler": (
         {"heads": ["masked_lm", "pooler"]},
         (Head.EMBEDDING, Head.POOLER, Head.MASKED_LM),
