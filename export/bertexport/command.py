@@ -5,6 +5,8 @@ Steps and errors go to stderr, the table to stdout.
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -107,19 +109,32 @@ def export(
             allow_accuracy_loss=allow_accuracy_loss,
             force=force,
         )
-        result = export_checkpoint(request, Steps(Console(stderr=True)))
+        result = export_checkpoint(request, Steps(Console(stderr=True, markup=False, emoji=False)))
         ignore_interruptions()
     except (ExportError, BundleError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         # Here, for typer would end the process without a word.
         exit_interrupted()
-    Console().print(_closing_table(result, output))
+    _show(_closing_table(result, output))
 
 
 def _fail(message: str) -> NoReturn:
     print(f"bertexport: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 (the command's output)
     sys.exit(FAILED)
+
+
+def _show(table: Table) -> None:
+    """What stdout cannot take costs a letter or a line: the bundle is there."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        # Names may hold what would be markup.
+        Console(markup=False, emoji=False).print(table)
+    except OSError as error:
+        # Of what is left to write the interpreter would complain once more at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _fail(f"the bundle is complete, but standard output cannot be written: {error.strerror}")
 
 
 def _closing_table(result: ExportResult, output: Path) -> Table:

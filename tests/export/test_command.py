@@ -35,13 +35,14 @@ STEPS = (
 
 def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, brief_texts: Path, run_command: RunCommand) -> None:
     """Every step is shown, the table closes, and what lies there passes the server's own checks."""
-    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "nested" / "bundle"
+    checkpoint, output = write_checkpoint(tmp_path / "checkpoint"), tmp_path / "nested[red]" / "bundle"
     result = run_command(checkpoint, "-o", output, "--verify", brief_texts)
     assert result.returncode == 0, result.stderr
     shown = [line.split("(")[0].strip(" ✓") for line in result.stderr.splitlines() if line.startswith("✓")]
     assert tuple(shown) == STEPS
     bundle = read_bundle(output)
-    assert "complete and verified" in result.stdout
+    # Folded where the line ends; what looks like rich's markup is part of the name.
+    assert "nested[red]/bundle:completeandverified" in "".join(result.stdout.split())
     assert bundle.manifest.bundle_id[:16] in result.stdout
     assert "masked lm top1 agreement" in result.stdout
     check_golden(Engine(bundle, threads=1))
@@ -106,6 +107,27 @@ def test_help_names_every_option(run_command: RunCommand) -> None:
     assert result.returncode == 0
     for option in ("MODEL", "--output", "--precision", "--revision", "--verify", "--force"):
         assert option in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("setup", "status", "message"),
+    [
+        (
+            "sys.stdout = open('/dev/full', 'w')",
+            1,
+            "bertexport: the bundle is complete, but standard output cannot be written: No space left on device\n",
+        ),
+        ("sys.stdout.reconfigure(encoding='ascii')", 0, ""),
+    ],
+    ids=["a full disk", "ASCII"],
+)
+def test_a_table_that_cannot_be_written_is_no_traceback(setup: str, status: int, message: str) -> None:
+    """The bundle is there by then; what stdout cannot show is not worth more than a line."""
+    program = (
+        f"import sys; {setup}; from bertexport.command import _show; from rich.table import Table\n_show(Table('…'))"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (finished.returncode, finished.stderr) == (status, message)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
