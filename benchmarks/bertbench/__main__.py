@@ -8,7 +8,6 @@ from typing import NoReturn
 from bertbench.errors import BenchError
 
 FAILED = 1
-INTERRUPTED = 130
 
 
 def main() -> NoReturn:
