@@ -20,17 +20,19 @@ HUB_ID = re.compile(r"^[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?$")
 _FOLDERS = ("", "0_Transformer/")
 SIDE_FILES = (
     "modules.json",
-    "sentence_bert_config.json",
-    "1_Pooling/config.json",
+    "config_sentence_transformers.json",
+    "*_Pooling/config.json",
     *(
         f"{folder}{name}"
         for folder in _FOLDERS
         for name in (
             "config.json",
+            "adapter_config.json",
             "sentence_bert_config.json",
             "tokenizer.json",
             "tokenizer_config.json",
             "special_tokens_map.json",
+            "added_tokens.json",
             "vocab.txt",
             "vocab.json",
             "merges.txt",

@@ -12,48 +12,61 @@ from bertserve.bundle import Pooling
 from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
 
+# What a bundle can do, in the order in which it does it.
+STEPS = ("Transformer", "Pooling", "Normalize")
 POOLINGS = {"cls": Pooling.CLS, "mean": Pooling.MEAN, "max": Pooling.MAX}
 POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentenceFiles:
-    """directory: holds config.json and the weights. max_tokens: the longest input it was made for, where stated."""
+    """directory: holds config.json and the weights. max_tokens: the longest input it was made for, where stated.
+
+    lowercase: whether texts are lower-cased before they are tokenized, whatever the tokenizer does. prompts: what texts
+    are meant to begin with, depending on their use.
+    """
 
     directory: Path
     pooling: Pooling = Pooling.MEAN
     normalize: bool = False
     max_tokens: int | None = None
+    lowercase: bool = False
+    prompts: tuple[str, ...] = ()
 
 
 def read_sentence_files(root: Path) -> SentenceFiles:
     """Defaults where `root` is an ordinary checkpoint. Raises ExportError for a step that a bundle cannot do."""
     if not (root / "modules.json").is_file():
         return SentenceFiles(directory=root)
-    modules = _read_modules(root / "modules.json")
-    known = {"Transformer", "Pooling", "Normalize"}
-    if unknown := [kind for kind in modules if kind not in known]:
+    steps = _read_modules(root / "modules.json")
+    stray = next((kind for (kind, _), step in zip(steps, (*STEPS, ""), strict=False) if kind != step), None)
+    if stray is not None:
         raise ExportError(
-            f"{root / 'modules.json'}: module {unknown[0]} cannot be served; supported: {', '.join(sorted(known))}. "
-            "To serve the encoder alone, export the folder of its weights without modules.json"
+            f"{root / 'modules.json'}: module {stray} cannot be served there; supported: {', '.join(STEPS)}, in this "
+            "order. To serve the encoder alone, export the folder of its weights without modules.json"
         )
+    modules = dict(steps)
     directory = root / modules.get("Transformer", "")
+    settings = _read_where_given(directory / "sentence_bert_config.json")
+    limit = settings.get("max_seq_length")
     return SentenceFiles(
         directory=directory,
         pooling=_read_pooling(root / modules["Pooling"] / "config.json") if "Pooling" in modules else Pooling.MEAN,
         normalize="Normalize" in modules,
-        max_tokens=_read_max_tokens(directory),
+        max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
+        lowercase=settings.get("do_lower_case") is True,
+        prompts=_read_prompts(root / "config_sentence_transformers.json"),
     )
 
 
-def _read_modules(path: Path) -> dict[str, str]:
-    """Kind of module → its folder."""
+def _read_modules(path: Path) -> list[tuple[str, str]]:
+    """Kind of each module, and its folder."""
     try:
         steps: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        modules = {str(step["type"]).rsplit(".", 1)[-1]: str(step["path"]) for step in steps}
+        modules = [(str(step["type"]).rsplit(".", 1)[-1], str(step["path"])) for step in steps]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(f"{path}: not a list of modules with type and path") from error
-    if any(Path(folder).is_absolute() or ".." in Path(folder).parts for folder in modules.values()):
+    if any(Path(folder).is_absolute() or ".." in Path(folder).parts for _, folder in modules):
         raise ExportError(f"{path}: a module lies outside of the checkpoint's folder")
     return modules
 
@@ -69,9 +82,11 @@ def _read_pooling(path: Path) -> Pooling:
     return POOLINGS[chosen[0]]
 
 
-def _read_max_tokens(directory: Path) -> int | None:
-    path = directory / "sentence_bert_config.json"
-    if not path.is_file():
-        return None
-    limit = read_json(path).get("max_seq_length")
-    return limit if isinstance(limit, int) and limit > 0 else None
+def _read_prompts(path: Path) -> tuple[str, ...]:
+    prompts = _read_where_given(path).get("prompts")
+    texts = prompts.values() if isinstance(prompts, dict) else ()
+    return tuple(dict.fromkeys(text for text in texts if isinstance(text, str) and text.strip()))
+
+
+def _read_where_given(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

@@ -10,11 +10,18 @@ from bertserve.tokenizer import Tokenizer
 
 from bertexport.architecture import Architecture, Weights, read_architecture, select_weights
 from bertexport.checkpoint import Checkpoint, read_checkpoint
+from bertexport.errors import ExportError
 from bertexport.location import Location, locate
 from bertexport.nodes import OPSET
 from bertexport.request import ExportRequest, Progress
 from bertexport.sentence_files import SentenceFiles, read_sentence_files
-from bertexport.tokenizer_files import read_special_tokens, read_tokenizer, save_tokenizer
+from bertexport.tokenizer_files import (
+    find_other_reading,
+    lowercase_first,
+    read_special_tokens,
+    read_tokenizer,
+    save_tokenizer,
+)
 
 NAMES_SHOWN = 4
 
@@ -42,10 +49,14 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
         architecture = read_architecture(checkpoint)
     with progress.step("Read the tokenizer"):
         tokenizer = read_tokenizer(checkpoint.directory, architecture.vocabulary_size)
+        other_reading = find_other_reading(checkpoint.directory, tokenizer)
+        if sentence.lowercase:
+            lowercase_first(tokenizer)
         special_tokens = read_special_tokens(checkpoint.directory, tokenizer)
         save_tokenizer(tokenizer, staging / TOKENIZER_NAME)
         architecture, notes = _leave_out_unusable(architecture, special_tokens)
         facts = _describe_model(request, checkpoint, architecture, sentence, special_tokens)
+        _check_room(facts, tokenizer.num_special_tokens_to_add(is_pair=False))
         weights = select_weights(checkpoint, architecture)
     return SourceModel(
         location=location,
@@ -54,7 +65,13 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
         weights=weights,
         facts=facts,
         tokenizer=Tokenizer(staging / TOKENIZER_NAME, facts),
-        notes=(*notes, *_note_unused(weights)),
+        notes=(
+            *notes,
+            *_note_unused(weights),
+            *_note_other_reading(other_reading),
+            *_note_prompts(sentence),
+            *_note_own_code(checkpoint),
+        ),
     )
 
 
@@ -100,6 +117,14 @@ def _describe_model(
     )
 
 
+def _check_room(facts: ModelFacts, special_tokens: int) -> None:
+    if facts.max_tokens <= special_tokens:
+        raise ExportError(
+            f"an input of at most {facts.max_tokens} tokens (max_position_embeddings, or max_seq_length of "
+            f"sentence-transformers) leaves no room for a text beside {special_tokens} special ones"
+        )
+
+
 def _note_unused(weights: Weights) -> tuple[str, ...]:
     """What the checkpoint holds and the bundle does not."""
     if not weights.unused:
@@ -107,3 +132,29 @@ def _note_unused(weights: Weights) -> tuple[str, ...]:
     more = len(weights.unused) - NAMES_SHOWN
     names = ", ".join(weights.unused[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return (f"Left out, since no supported head reads them: {names}.",)
+
+
+def _note_other_reading(text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    return (
+        f"Texts become tokens as tokenizer.json has it; AutoTokenizer of transformers reads some otherwise: {text!r}.",
+    )
+
+
+def _note_prompts(sentence: SentenceFiles) -> tuple[str, ...]:
+    """What sentence-transformers may put before a text, and a server of texts as they come does not."""
+    if not sentence.prompts:
+        return ()
+    prompts = ", ".join(repr(prompt) for prompt in sentence.prompts[:NAMES_SHOWN])
+    return (f"Made for texts that begin with a prompt, which callers write themselves: {prompts}.",)
+
+
+def _note_own_code(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Compared is what `transformers` itself makes of the checkpoint."""
+    if "auto_map" not in checkpoint.config:
+        return ()
+    return (
+        f"config.json names code of its own (auto_map), which was not run: this is {checkpoint.family.name} as "
+        "transformers has it.",
+    )

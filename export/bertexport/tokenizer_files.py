@@ -5,12 +5,14 @@ Checkpoints hide both settings in tokenizer.json, where they would silently cut 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 from bertserve.bundle import TOKENIZER_NAME, SpecialToken, SpecialTokens
+from tokenizers import normalizers
 
 from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
@@ -22,6 +24,16 @@ SOURCES: dict[str, tuple[str, ...]] = {
     "vocab.json": ("merges.txt",),
     "sentencepiece.bpe.model": (),
 }
+# What BERT's classes in `transformers` do to a text by tokenizer_config.json, whatever tokenizer.json says → by what
+# name the normalizer has it. PLAIN_CLASSES take tokenizer.json as it is.
+STATED_NORMALIZATION = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
+# Texts in which tokenizers differ: case, accents, scripts, spaces, what is unknown.
+PROBES = ("The CAT sat.", "Été à Zürich, naïve", "東京 2024", " e.g.  don't\t☃", "[UNK] <unk>")
 # Where no file says, BERT's names, else RoBERTa's.
 DEFAULT_TOKENS: dict[str, tuple[str, ...]] = {
     "cls_token": ("[CLS]", "<s>"),
@@ -33,20 +45,40 @@ DEFAULT_TOKENS: dict[str, tuple[str, ...]] = {
 
 
 def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenizer:
-    """From tokenizer.json as it is, else built by `transformers` from one of SOURCES. Raises ExportError."""
+    """From tokenizer.json, else built by `transformers` from one of SOURCES. Raises ExportError."""
     source = next((name for name in (TOKENIZER_NAME, *SOURCES) if (directory / name).is_file()), None)
     if source is None:
         raise ExportError(f"{directory} holds no tokenizer; looked for {TOKENIZER_NAME}, {', '.join(SOURCES)}")
-    tokenizer = _read_json_form(directory / source) if source == TOKENIZER_NAME else _build(directory, source)
+    is_whole = source == TOKENIZER_NAME
+    tokenizer = _read_json_form(directory) if is_whole else _build(directory, source, vocabulary_size)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    highest = max(tokenizer.get_vocab().values(), default=-1)
-    if highest >= vocabulary_size:
-        raise ExportError(
-            f"{directory}: the tokenizer has token ids up to {highest}, the model's vocabulary ends at "
-            f"{vocabulary_size - 1}; they do not belong together"
-        )
+    _check_vocabulary(tokenizer, directory, vocabulary_size)
     return tokenizer
+
+
+def find_other_reading(directory: Path, tokenizer: tokenizers.Tokenizer) -> str | None:
+    """A text that `transformers` reads otherwise, if one of a few shows it; None where it does not load the files."""
+    try:
+        own = _load(directory)
+    except ExportError:
+        return None
+    added = [token for token in own.get_added_vocab() if token not in own.all_special_tokens]
+    return next(
+        (
+            text
+            for text in (*PROBES, *added)
+            if own(text, truncation=False, padding=False).input_ids != tokenizer.encode(text).ids
+        ),
+        None,
+    )
+
+
+def lowercase_first(tokenizer: tokenizers.Tokenizer) -> None:
+    """Let it lower-case texts before all else; one that lower-cases anyway stays as it is."""
+    own, lowercase = tokenizer.normalizer, normalizers.Lowercase()
+    if not getattr(own, "lowercase", False):
+        tokenizer.normalizer = normalizers.Sequence([lowercase, own]) if own is not None else lowercase
 
 
 def save_tokenizer(tokenizer: tokenizers.Tokenizer, path: Path) -> None:
@@ -67,26 +99,66 @@ def read_special_tokens(directory: Path, tokenizer: tokenizers.Tokenizer) -> Spe
     return SpecialTokens.model_validate(tokens)
 
 
-def _read_json_form(path: Path) -> tokenizers.Tokenizer:
+def _read_json_form(directory: Path) -> tokenizers.Tokenizer:
+    path = directory / TOKENIZER_NAME
     try:
-        return tokenizers.Tokenizer.from_file(str(path))
+        tokenizer = tokenizers.Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust side raises bare Exception
         raise ExportError(f"{path} is not a tokenizer: {' '.join(str(error).split())}") from error
+    if (directory / "tokenizer_config.json").is_file():
+        _normalize_as_stated(tokenizer, read_json(directory / "tokenizer_config.json"))
+    return tokenizer
 
 
-def _build(directory: Path, source: str) -> tokenizers.Tokenizer:
+def _normalize_as_stated(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
+    """As `transformers` does: a model that was trained through it saw its texts so."""
+    normalizer = tokenizer.normalizer
+    if isinstance(normalizer, normalizers.BertNormalizer) and settings.get("tokenizer_class") not in PLAIN_CLASSES:
+        for setting, name in STATED_NORMALIZATION.items():
+            if isinstance(settings.get(setting), bool):
+                setattr(normalizer, name, settings[setting])
+
+
+def _check_vocabulary(tokenizer: tokenizers.Tokenizer, directory: Path, vocabulary_size: int) -> None:
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= vocabulary_size:
+        raise ExportError(
+            f"{directory}: the tokenizer has token ids up to {highest}, the model's vocabulary ends at "
+            f"{vocabulary_size - 1}; they do not belong together"
+        )
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
+        raise ExportError(
+            f"{directory}: the tokenizer's vocabulary lacks {unknown}, by which it would read words that it does not "
+            "know; add it, in the place of an unused entry"
+        )
+
+
+def _build(directory: Path, source: str, vocabulary_size: int) -> tokenizers.Tokenizer:
     """Casing, accents and much else are settings of `transformers`' class, so it is that class that builds it."""
-    import transformers
-
     if missing := [name for name in SOURCES[source] if not (directory / name).is_file()]:
         raise ExportError(f"{directory}: the tokenizer's {source} needs {missing[0]} beside it")
-    try:
-        built = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # whatever the files hold comes out as many classes
-        raise ExportError(f"{directory}: no tokenizer from {source}: {' '.join(str(error).split())}") from error
+    built = _load(directory, source)
     if not built.is_fast:
         raise ExportError(f"{directory}: its {type(built).__name__} runs in Python alone and cannot become a bundle's")
-    return tokenizers.Tokenizer.from_str(built.backend_tokenizer.to_str())
+    content = json.loads(built.backend_tokenizer.to_str())
+    # Special tokens that a vocabulary lacks are put behind it, where the model has no rows: it has none of them.
+    special = {str(getattr(built, role)) for role in DEFAULT_TOKENS}
+    content["added_tokens"] = [
+        token
+        for token in content["added_tokens"]
+        if not (token["id"] >= vocabulary_size and token["content"] in special)
+    ]
+    return tokenizers.Tokenizer.from_str(json.dumps(content))
+
+
+def _load(directory: Path, source: str = TOKENIZER_NAME) -> Any:
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # whatever the files hold comes out as many classes
+        raise ExportError(f"{directory}: no tokenizer from {source}: {' '.join(str(error).split())}") from error
 
 
 def _stated_names(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -238,7 +238,30 @@ def test_an_ordinary_checkpoint_is_pooled_by_the_mean(tmp_path: Path, export: Ex
     assert (model.default_pooling, model.default_normalize, model.max_tokens) == (Pooling.MEAN, False, 128)
 
 
-def write_sentence_files(root: Path, folder: str, pooling: dict[str, object], *, normalize: bool) -> None:
+def test_a_sentence_transformers_folder_says_what_it_does_to_texts(tmp_path: Path, export: Export) -> None:
+    """Lower-casing before a cased tokenizer is done; a prompt, which depends on the caller's intent, is noted."""
+    root = write_checkpoint(tmp_path / "checkpoint", heads=["pooler"])
+    write_sentence_files(root, "", {"pooling_mode": "mean"}, normalize=True, lowercase=True)
+    prompts = {"prompts": {"query": "ask: ", "document": ""}, "default_prompt_name": "query"}
+    (root / "config_sentence_transformers.json").write_text(json.dumps(prompts), encoding="utf-8")
+    cased = (root / "tokenizer.json").read_text(encoding="utf-8").replace('"lowercase": true', '"lowercase": false')
+    (root / "tokenizer.json").write_text(cased, encoding="utf-8")
+    bundle = export(root)
+    tokenizer = tokenizers.Tokenizer.from_file(str(bundle.tokenizer_path))
+    assert tokenizer.encode("The CAT [MASK]").ids == tokenizer.encode("the cat [MASK]").ids
+    assert tokenizer.token_to_id("[UNK]") not in tokenizer.encode("The CAT [MASK]").ids
+    assert "callers write themselves: 'ask: '." in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
+
+
+def test_code_of_a_checkpoints_own_is_not_run_and_noted(tmp_path: Path, export: Export) -> None:
+    """It might compute something else of the same tensors, so whoever reads the report should know."""
+    bundle = export(write_checkpoint(tmp_path / "checkpoint", auto_map={"AutoModel": "modeling.OwnBert"}))
+    assert "names code of its own (auto_map)" in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
+
+
+def write_sentence_files(
+    root: Path, folder: str, pooling: dict[str, object], *, normalize: bool, lowercase: bool = False
+) -> None:
     kinds = [("Transformer", folder), ("Pooling", "1_Pooling"), *([("Normalize", "2_Normalize")] if normalize else [])]
     modules = [
         {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
@@ -247,5 +270,5 @@ def write_sentence_files(root: Path, folder: str, pooling: dict[str, object], *,
     (root / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
     (root / "1_Pooling").mkdir()
     (root / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
-    limit = {"max_seq_length": 48, "do_lower_case": False}
+    limit = {"max_seq_length": 48, "do_lower_case": lowercase}
     (root / folder / "sentence_bert_config.json").write_text(json.dumps(limit), encoding="utf-8")

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bertexport.location import SIDE_FILES
 from bertserve.bundle import read_bundle
 from checkpoints import write_checkpoint
+from huggingface_hub.utils import filter_repo_objects
 
 from .conftest import RunCommand, command_environment
 from .hub import COMMIT, serve_hub
@@ -56,6 +58,20 @@ def test_a_hub_id_is_downloaded_and_exported(
     source = read_bundle(tmp_path / "bundle").manifest.source
     assert (source.model, source.revision) == (MODEL, COMMIT)
     assert downloaded(requests) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+
+
+def test_whatever_may_change_the_tokens_or_the_vector_is_downloaded() -> None:
+    """Tokens added to an old vocabulary, the pooling wherever modules.json has it, lower-casing, prompts, adapters."""
+    names = [
+        "vocab.txt",
+        "added_tokens.json",
+        "modules.json",
+        "2_Pooling/config.json",
+        "0_Transformer/sentence_bert_config.json",
+        "config_sentence_transformers.json",
+        "adapter_config.json",
+    ]
+    assert list(filter_repo_objects(names, allow_patterns=list(SIDE_FILES))) == names
 
 
 @pytest.mark.slow

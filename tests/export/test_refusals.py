@@ -58,12 +58,9 @@ def cut_in_half(name: str) -> Callable[[Path], object]:
     )
 
 
-def shuffle_modules(checkpoint: Path) -> None:
-    modules = [
-        {"path": "", "type": "sentence_transformers.models.Transformer"},
-        {"path": "2_Dense", "type": "sentence_transformers.models.Dense"},
-    ]
-    (checkpoint / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+def name_modules(*kinds: str) -> Callable[[Path], object]:
+    modules = [{"path": "", "type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    return lambda checkpoint: (checkpoint / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
 
 
 def duplicate_names(checkpoint: Path) -> None:
@@ -113,6 +110,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "heads that do not divide": (edit_config(num_attention_heads=5), "no multiple of num_attention_heads 5"),
     "unknown activation": (edit_config(hidden_act="mish"), "activation is 'mish'; supported: gelu"),
     "relative positions": (edit_config(position_embedding_type="relative_key"), "position_embedding_type"),
+    "quantized weights": (edit_config(quantization_config={"load_in_8bit": True}), "the weights are quantized"),
+    "no room for a text": (edit_config(max_position_embeddings=2), "at most 2 tokens .* no room for a text beside 2"),
+    "names of a wrapper": (
+        lambda checkpoint: write_tensors(
+            checkpoint, {f"module.{name}": tensor for name, tensor in read_tensors(checkpoint).items()}
+        ),
+        r"lacks tensors: embeddings.* and \d+ more; others that it has: module\.bert",
+    ),
     **{
         f"layer_norm_eps {value!r}": (edit_config(layer_norm_eps=value), "layer_norm_eps is .*positive number")
         for value in (None, "abc", 0, -1, float("nan"), float("inf"), True, 10**400)
@@ -120,7 +125,15 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "architectures is an object": (edit_config(architectures={"a": 1}), "architectures is .*list of class names"),
     "a decoder": (edit_config(is_decoder=True), "the model is a decoder"),
     "two names for a tensor": (duplicate_names, "under two names"),
-    "a module that is not served": (shuffle_modules, "module Dense cannot be served"),
+    "an adapter": (overwrite("adapter_config.json", b"{}"), r"holds an adapter .*\(merge_and_unload\)"),
+    **{
+        f"the modules {' '.join(kinds)}": (name_modules(*kinds), f"module {stray} cannot be served there")
+        for kinds, stray in (
+            (("Transformer", "Dense"), "Dense"),
+            (("Transformer", "Normalize", "Pooling"), "Normalize"),
+            (("Transformer", "Pooling", "Normalize", "Transformer"), "Transformer"),
+        )
+    },
 }
 
 LABEL_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {

@@ -11,7 +11,13 @@ from typing import Any
 import pytest
 import transformers
 from bertexport.errors import ExportError
-from bertexport.tokenizer_files import read_special_tokens, read_tokenizer, save_tokenizer
+from bertexport.tokenizer_files import (
+    find_other_reading,
+    lowercase_first,
+    read_special_tokens,
+    read_tokenizer,
+    save_tokenizer,
+)
 from bertserve.bundle import Head, ModelFacts
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import CHARACTERS, VOCABULARY, write_tokenizer
@@ -74,15 +80,36 @@ def json_file(directory: Path) -> str:
     return "bert"
 
 
+def json_file_and(**settings: object) -> Callable[[Path], str]:
+    """tokenizer.json lower-cases; what is stated beside it counts."""
+
+    def write(directory: Path) -> str:
+        write_tokenizer(directory, len(VOCABULARY))
+        stated = {"tokenizer_class": "BertTokenizer", **settings}
+        (directory / "tokenizer_config.json").write_text(json.dumps(stated), encoding="utf-8")
+        return "bert"
+
+    return write
+
+
 def write_config(directory: Path, family: str) -> None:
     (directory / "config.json").write_text(json.dumps({"model_type": family}), encoding="utf-8")
 
 
 CASED = [*VOCABULARY, *(character.upper() for character in CHARACTERS if character.isalpha()), "The", "é", "東", "京"]
+
+
 BYTE_LEVEL, SENTENCE_PIECE = family_files("byte-level", "roberta"), family_files("sentencepiece", "xlm-roberta")
 
 KINDS: dict[str, Callable[[Path], str]] = {
     "tokenizer.json": json_file,
+    "tokenizer.json, said to be cased": json_file_and(do_lower_case=False),
+    "tokenizer.json, said to keep accents": json_file_and(do_lower_case=True, strip_accents=False),
+    "tokenizer.json, taken as it is": json_file_and(
+        do_lower_case=False,
+        tokenizer_class="PreTrainedTokenizerFast",
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ),
     "vocab.txt": vocabulary_file(VOCABULARY),
     "vocab.txt, cased": vocabulary_file(CASED, do_lower_case=False),
     "vocab.txt, accents kept": vocabulary_file(CASED, strip_accents=False),
@@ -208,6 +235,63 @@ def test_a_cut_text_keeps_the_places_of_its_tokens(both: Both, tmp_path: Path) -
     assert len(cut) == kept
     places = {(t.segment, t.start, t.end, t.id) for t in whole.tokens}
     assert {(t.segment, t.start, t.end, t.id) for t in cut.tokens} <= places
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "vocab.txt"])
+def test_lower_casing_can_come_first(kind: str, tmp_path: Path) -> None:
+    """Whatever the tokenizer does to texts itself; one that lower-cases anyway is not changed."""
+    write_family_tokenizer(tmp_path, kind)
+    write_config(tmp_path, "roberta" if kind == "byte-level" else "bert")
+    plain = read_tokenizer(tmp_path, MODEL_TOKENS)
+    lowering = read_tokenizer(tmp_path, MODEL_TOKENS)
+    lowercase_first(lowering)
+    assert lowering.encode("The CAT sat").ids == plain.encode("the cat sat").ids
+    assert (lowering.to_str() == plain.to_str()) == (kind == "vocab.txt")
+
+
+@pytest.mark.parametrize(
+    ("edit", "text"),
+    [
+        (lambda content: content.pop("padding"), None),
+        (lambda content: content.update(post_processor=None), "The CAT sat."),
+        (lambda content: content["normalizer"].update(strip_accents=False), "Été à Zürich, naïve"),
+    ],
+    ids=["the same", "no special tokens", "accents"],
+)
+def test_a_text_that_transformers_reads_otherwise_is_found(
+    edit: Callable[[dict[str, Any]], object], text: str | None, tmp_path: Path
+) -> None:
+    """Its classes rebuild much of what tokenizer.json says; who serves what it says should know."""
+    write_config(tmp_path, json_file(tmp_path))
+    content = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    edit(content)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    assert find_other_reading(tmp_path, read_tokenizer(tmp_path, MODEL_TOKENS)) == text
+
+
+def test_a_token_that_only_transformers_knows_is_found(tmp_path: Path) -> None:
+    """Added in its settings, beside a tokenizer.json from before."""
+    write_config(tmp_path, json_file_and(added_tokens_decoder={"600": {"content": "newtok"}})(tmp_path))
+    assert find_other_reading(tmp_path, read_tokenizer(tmp_path, MODEL_TOKENS)) == "newtok"
+
+
+@pytest.mark.parametrize("form", ["vocab.txt", "tokenizer.json"])
+def test_a_vocabulary_without_a_token_for_unknown_words_is_refused(form: str, tmp_path: Path) -> None:
+    """A text with such a word could not be read at all."""
+    write_config(tmp_path, "bert")
+    write_tokenizer(tmp_path, len(VOCABULARY), form)
+    content = (tmp_path / form).read_text(encoding="utf-8").replace("[UNK]", "unless")
+    (tmp_path / form).write_text(content.replace('"unk_token": "unless"', '"unk_token": "[UNK]"'), encoding="utf-8")
+    with pytest.raises(ExportError, match=r"vocabulary lacks \[UNK\]"):
+        read_tokenizer(tmp_path, MODEL_TOKENS)
+
+
+def test_a_special_token_that_a_vocabulary_lacks_is_not_made_up(tmp_path: Path) -> None:
+    """`transformers` puts it behind the vocabulary, where a model of that size has no row for it."""
+    vocabulary_file([token for token in VOCABULARY if token != "[MASK]"])(tmp_path)
+    write_config(tmp_path, "bert")
+    tokenizer = read_tokenizer(tmp_path, len(VOCABULARY) - 1)
+    assert read_special_tokens(tmp_path, tokenizer).mask is None
 
 
 def test_merges_must_lie_beside_their_vocabulary(tmp_path: Path) -> None:
