@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from pairs import NOT_MASKED, Pair, collate
 from questions import MASK, MaskedText, PassagePair, Token
-from sources import TOP, Guess
+from sources import TOP, EvaluationError, Guess
 from tokenizers import Encoding
 from transformers import BertForPreTraining
 from transformers.utils import logging
@@ -20,12 +20,11 @@ TOKENS_PER_BATCH = 4096
 PADDED = ("input_ids", "token_type_ids", "attention_mask")
 
 
-class IncompleteCheckpointError(Exception):
-    """A checkpoint without one of BERT's two pretraining heads."""
-
-
 class CheckpointSource:
-    """Batches are padded, shortest texts first; outputs come back in the order asked."""
+    """Batches are padded, shortest texts first; outputs come back in the order asked.
+
+    Raises EvaluationError for a checkpoint without one of BERT's two pretraining heads.
+    """
 
     def __init__(self, directory: Path) -> None:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -36,7 +35,7 @@ class CheckpointSource:
         model, loading = loaded
         missing = sorted(name for name in loading["missing_keys"] if "decoder" not in name)
         if missing:
-            raise IncompleteCheckpointError(
+            raise EvaluationError(
                 f"{directory}: no tensor for {', '.join(missing)}; a checkpoint with both heads is needed"
             )
         self._model: BertForPreTraining = model.eval()

@@ -22,13 +22,9 @@ from figures import Figures, Sizes, count_masked, draw_questions, measure
 from questions import NEVER_ASKED, EvaluationText, tokenize_text
 from rich.console import Console
 from rich.table import Table
-from sources import AsksAsTrained, Model, Unigram
+from sources import AsksAsTrained, EvaluationError, Model, Unigram
 
 AS_TRAINED = "masked as in training, runs"
-
-
-class TooFewArticlesError(Exception):
-    """A text on which next sentences cannot be evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +38,9 @@ class Report:
 
 
 def evaluate(name: str, articles: list[list[str]], model: Model, sizes: Sizes, seed: int) -> Report:
-    """Draw the questions from `articles`, and put them to the model and to the baseline."""
+    """Draw the questions from `articles`, and put them to the model and to the baseline. Raises EvaluationError."""
     if len(articles) < 2:
-        raise TooFewArticlesError(f"{name}: {len(articles)} articles; a pair that is not consecutive takes two")
+        raise EvaluationError(f"{name}: {len(articles)} articles; a pair that is not consecutive takes two")
     text = tokenize_text(articles, model.tokenize)
     questions = draw_questions(text, sizes, seed, model.tokenize)
     unigram = baseline(text)
@@ -118,20 +114,26 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def main() -> None:
-    options = parse_options()
-    sizes = Sizes(masked_pairs=options.masked_pairs, next_pairs=options.next_pairs, sentences=options.sentences)
-    texts: dict[str, list[list[str]]] = {}
+def read_texts(options: argparse.Namespace) -> dict[str, list[list[str]]]:
+    """Name of a text → its articles."""
+    texts = {}
     if options.wikitext is not None:
         texts[options.wikitext.name] = list(read_wikitext(options.wikitext))
     if options.articles is not None:
         texts[f"held-out articles of {options.articles.name}"] = list(held_out_articles(options.articles))
-    with ExitStack() as until_done:
-        model = open_model(options, until_done)
-        try:
+    return texts
+
+
+def main() -> None:
+    options = parse_options()
+    sizes = Sizes(masked_pairs=options.masked_pairs, next_pairs=options.next_pairs, sentences=options.sentences)
+    try:
+        texts = read_texts(options)
+        with ExitStack() as until_done:
+            model = open_model(options, until_done)
             reports = [evaluate(name, articles, model, sizes, options.seed) for name, articles in texts.items()]
-        except TooFewArticlesError as error:
-            sys.exit(f"evaluate.py: {error}")
+    except (EvaluationError, OSError) as error:
+        sys.exit(f"evaluate.py: {' '.join(str(error).split())}")
     if options.json:
         json.dump([asdict(report) for report in reports], sys.stdout, indent=2)
         print()

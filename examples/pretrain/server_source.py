@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-from bertapi.client import BertClient, TextInput
+from bertapi.client import BertClient, BertError, TextInput
 from bertapi.results import FilledText
 from questions import MaskedText, Token
-from sources import TOP, Guess
+from sources import TOP, EvaluationError, Guess
 
 TEXTS_PER_REQUEST = 32
 # A few requests under way at a time keep the server's cores busy and its queue short.
@@ -22,7 +22,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class ServerSource:
-    """Answers come back in the order asked. Raises bertapi.client.BertError for whatever the server refuses."""
+    """Answers come back in the order asked. Raises EvaluationError for whatever the server refuses."""
 
     def __init__(self, target: str, model: str = "") -> None:
         self._client = BertClient(target, model=model, timeout_seconds=TIMEOUT_SECONDS)
@@ -47,7 +47,10 @@ class ServerSource:
     def _ask(
         self, asked: Sequence[AskedT], per_request: int, ask: Callable[[Sequence[AskedT]], list[AnswerT]]
     ) -> list[AnswerT]:
-        return [answer for answers in self._callers.map(ask, cut(asked, per_request)) for answer in answers]
+        try:
+            return [answer for answers in self._callers.map(ask, cut(asked, per_request)) for answer in answers]
+        except BertError as error:
+            raise EvaluationError(f"the server answers: {error}") from error
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[Token]]:
         return [

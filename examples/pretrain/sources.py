@@ -16,6 +16,10 @@ from questions import MaskedText, PassagePair, Token
 TOP = 5
 
 
+class EvaluationError(Exception):
+    """What stops an evaluation, in one line for the person who reads it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guess:
     """What a model says about one mask. top: its likeliest tokens, best first; answer_log_probability: natural

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoint_source import CheckpointSource, IncompleteCheckpointError
+from checkpoint_source import CheckpointSource
 from checkpoints import write_checkpoint
 from evaluate import AS_TRAINED
 from questions import MaskedText, Passage, PassagePair
 from server_source import ServerSource
 from servers import running_server
+from sources import EvaluationError
 
 pytestmark = [pytest.mark.export, pytest.mark.usefixtures("one_thread")]
 
@@ -118,8 +119,21 @@ def test_asking_as_trained_asks_single_tokens_by_their_ids(checkpoint: Path) -> 
 def test_checkpoint_without_a_next_sentence_head_is_refused(tmp_path: Path) -> None:
     """Its figures would be those of random weights."""
     checkpoint = write_checkpoint(tmp_path / "half", ("masked_lm",))
-    with pytest.raises(IncompleteCheckpointError, match="seq_relationship"):
+    with pytest.raises(EvaluationError, match="seq_relationship"):
         CheckpointSource(checkpoint)
+
+
+def test_what_the_server_refuses_ends_the_evaluation(target: str) -> None:
+    """In the server's own words."""
+    with ServerSource(target, "none") as source, pytest.raises(EvaluationError, match="no such model; served here: "):
+        source.tokenize(["a"])
+
+
+def test_a_text_that_is_missing_is_one_line(run_example: RunExample, checkpoint: Path, tmp_path: Path) -> None:
+    """Found out before a model is loaded."""
+    run = run_example(SCRIPT, "--checkpoint", checkpoint, "--wikitext", tmp_path / "none", check=False)
+    assert run.returncode == 1
+    assert run.stderr == f"evaluate.py: [Errno 2] No such file or directory: '{tmp_path / 'none'}'\n"
 
 
 def test_needs_two_articles(run_example: RunExample, checkpoint: Path, articles_file: Path) -> None:
