@@ -13,6 +13,9 @@ from bertserve.engine.items import Float32s
 
 from bertexport.errors import ExportError
 
+# How a file begins that stands for one that Git LFS has not fetched.
+POINTER = b"version https://git-lfs.github.com/"
+
 
 class WeightFile(Protocol):
     """A file of tensors. Whole numbers are left out: they are buffers such as position_ids, which old versions saved
@@ -97,11 +100,14 @@ class PickleFile:
 
 
 def _check_readable(path: Path) -> None:
-    """Before a library that would say something else of a file that is another user's."""
+    """Before a library that would say something else of a file that is another user's, or that was never fetched."""
     try:
-        path.open("rb").close()
+        with path.open("rb") as file:
+            beginning = file.read(len(POINTER))
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror})") from error
+    if beginning == POINTER:
+        raise ExportError(f"{path} is where Git LFS would put the weights; fetch them with 'git lfs pull'")
 
 
 def _to_float32(tensor: Any) -> Float32s:

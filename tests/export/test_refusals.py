@@ -89,6 +89,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "config.json is a list": (overwrite("config.json", b"[]"), "config.json holds no JSON object"),
     "no weights": (remove("model.safetensors"), "holds no weights; looked for model.safetensors"),
     "half of the weights": (cut_in_half("model.safetensors"), "model.safetensors is not a whole safetensors file"),
+    "weights that Git LFS has not fetched": (
+        overwrite("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        r"model\.safetensors is where Git LFS would put the weights",
+    ),
     "no tokenizer": (
         remove("tokenizer.json"),
         "holds no tokenizer; looked for tokenizer.json, vocab.txt, vocab.json, sentencepiece.bpe.model",
