@@ -137,9 +137,7 @@ def _note_unused(weights: Weights) -> tuple[str, ...]:
 def _note_other_reading(text: str | None) -> tuple[str, ...]:
     if text is None:
         return ()
-    return (
-        f"Texts become tokens as tokenizer.json has it; AutoTokenizer of transformers reads some otherwise: {text!r}.",
-    )
+    return (f"Texts are read as tokenizer.json has it; transformers' AutoTokenizer reads some otherwise: {text!r}.",)
 
 
 def _note_prompts(sentence: SentenceFiles) -> tuple[str, ...]:

@@ -53,7 +53,7 @@ def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenize
     tokenizer = _read_json_form(directory) if is_whole else _build(directory, source, vocabulary_size)
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    _check_vocabulary(tokenizer, directory, vocabulary_size)
+    _check(tokenizer, directory, vocabulary_size)
     return tokenizer
 
 
@@ -64,14 +64,8 @@ def find_other_reading(directory: Path, tokenizer: tokenizers.Tokenizer) -> str 
     except ExportError:
         return None
     added = [token for token in own.get_added_vocab() if token not in own.all_special_tokens]
-    return next(
-        (
-            text
-            for text in (*PROBES, *added)
-            if own(text, truncation=False, padding=False).input_ids != tokenizer.encode(text).ids
-        ),
-        None,
-    )
+    readings = ((text, own(text, truncation=False, padding=False).input_ids) for text in (*PROBES, *added))
+    return next((text for text, ids in readings if ids != tokenizer.encode(text).ids), None)
 
 
 def lowercase_first(tokenizer: tokenizers.Tokenizer) -> None:
@@ -119,19 +113,21 @@ def _normalize_as_stated(tokenizer: tokenizers.Tokenizer, settings: Mapping[str,
                 setattr(normalizer, name, settings[setting])
 
 
-def _check_vocabulary(tokenizer: tokenizers.Tokenizer, directory: Path, vocabulary_size: int) -> None:
+def _check(tokenizer: tokenizers.Tokenizer, directory: Path, vocabulary_size: int) -> None:
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= vocabulary_size:
         raise ExportError(
             f"{directory}: the tokenizer has token ids up to {highest}, the model's vocabulary ends at "
             f"{vocabulary_size - 1}; they do not belong together"
         )
-    unknown = getattr(tokenizer.model, "unk_token", None)
-    if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
-        raise ExportError(
-            f"{directory}: the tokenizer's vocabulary lacks {unknown}, by which it would read words that it does not "
-            "know; add it, in the place of an unused entry"
-        )
+    for text in PROBES:
+        try:
+            tokenizer.encode(text)
+        except Exception as error:  # the Rust side raises bare Exception
+            raise ExportError(
+                f"{directory}: the tokenizer cannot read {text!r} ({error}); its vocabulary needs a token for what it "
+                "does not know"
+            ) from error
 
 
 def _build(directory: Path, source: str, vocabulary_size: int) -> tokenizers.Tokenizer:
