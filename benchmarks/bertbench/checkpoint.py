@@ -56,7 +56,8 @@ def checkpoint(
 def read_vocabulary(path: Path) -> list[str]:
     """One token a line. Raises BenchError."""
     try:
-        words = path.read_text(encoding="utf-8").splitlines()
+        # Split at line ends alone: a vocabulary may have an entry for U+2028, at which str.splitlines would cut.
+        words = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"{path}: cannot be read as a vocabulary ({error})") from error
     missing = set(SPECIAL_TOKENS) - set(words)

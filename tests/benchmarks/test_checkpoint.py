@@ -31,6 +31,14 @@ def test_a_file_that_is_no_vocabulary_is_refused(tmp_path: Path) -> None:
         read_vocabulary(path)
 
 
+def test_a_vocabulary_has_a_token_a_line(tmp_path: Path) -> None:
+    """A line separator is one, as in bert-base-chinese."""
+    words = [*SPECIAL_TOKENS, "\u2028", "word"]
+    path = tmp_path / "vocab.txt"
+    path.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
+    assert read_vocabulary(path) == words
+
+
 @pytest.mark.slow
 def test_the_command_writes_a_checkpoint_that_transformers_loads(tmp_path: Path) -> None:
     """MiniLM's shape, all heads, and a tokenizer."""
