@@ -13,7 +13,7 @@ from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
 
 # What a bundle can do, in the order in which it does it.
-STEPS = ("Transformer", "Pooling", "Normalize")
+MODULES = ("Transformer", "Pooling", "Normalize")
 POOLINGS = {"cls": Pooling.CLS, "mean": Pooling.MEAN, "max": Pooling.MAX}
 POOLING_FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_max_tokens": "max"}
 
@@ -35,24 +35,24 @@ class SentenceFiles:
 
 
 def read_sentence_files(root: Path) -> SentenceFiles:
-    """Defaults where `root` is an ordinary checkpoint. Raises ExportError for a step that a bundle cannot do."""
+    """Defaults where `root` is an ordinary checkpoint. Raises ExportError for modules that no bundle does."""
     if not (root / "modules.json").is_file():
         return SentenceFiles(directory=root)
-    steps = _read_modules(root / "modules.json")
-    stray = next((kind for (kind, _), step in zip(steps, (*STEPS, ""), strict=False) if kind != step), None)
+    modules = _read_modules(root / "modules.json")
+    stray = next((kind for (kind, _), known in zip(modules, (*MODULES, ""), strict=False) if kind != known), None)
     if stray is not None:
         raise ExportError(
-            f"{root / 'modules.json'}: module {stray} cannot be served there; supported: {', '.join(STEPS)}, in this "
+            f"{root / 'modules.json'}: module {stray} cannot be served there; supported: {', '.join(MODULES)}, in this "
             "order. To serve the encoder alone, export the folder of its weights without modules.json"
         )
-    modules = dict(steps)
-    directory = root / modules.get("Transformer", "")
+    folders = dict(modules)
+    directory = root / folders.get("Transformer", "")
     settings = _read_where_given(directory / "sentence_bert_config.json")
     limit = settings.get("max_seq_length")
     return SentenceFiles(
         directory=directory,
-        pooling=_read_pooling(root / modules["Pooling"] / "config.json") if "Pooling" in modules else Pooling.MEAN,
-        normalize="Normalize" in modules,
+        pooling=_read_pooling(root / folders["Pooling"] / "config.json") if "Pooling" in folders else Pooling.MEAN,
+        normalize="Normalize" in folders,
         max_tokens=limit if isinstance(limit, int) and limit > 0 else None,
         lowercase=settings.get("do_lower_case") is True,
         prompts=_read_prompts(root / "config_sentence_transformers.json"),
