@@ -58,14 +58,14 @@ def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenize
 
 
 def find_other_reading(directory: Path, tokenizer: tokenizers.Tokenizer) -> str | None:
-    """A text that `transformers` reads otherwise, if one of a few shows it; None where it does not load the files."""
+    """A text that `transformers` reads otherwise, if one of a few shows it; None where it cannot read the files."""
     try:
         own = _load(directory)
-    except ExportError:
+        added = [token for token in own.get_added_vocab() if token not in own.all_special_tokens]
+        readings = {text: own(text, truncation=False, padding=False).input_ids for text in (*PROBES, *added)}
+    except Exception:  # whatever the files hold comes out as many classes
         return None
-    added = [token for token in own.get_added_vocab() if token not in own.all_special_tokens]
-    readings = ((text, own(text, truncation=False, padding=False).input_ids) for text in (*PROBES, *added))
-    return next((text for text, ids in readings if ids != tokenizer.encode(text).ids), None)
+    return next((text for text, ids in readings.items() if ids != tokenizer.encode(text).ids), None)
 
 
 def lowercase_first(tokenizer: tokenizers.Tokenizer) -> None:
