@@ -161,10 +161,7 @@ def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weight
     sources = {name: _find_source(checkpoint, name) for name in needed}
     missing = [name for name, source in sources.items() if source not in checkpoint.tensors]
     if missing:
-        others = sorted(set(checkpoint.tensors) - set(sources.values()))
-        raise ExportError(
-            f"the checkpoint lacks tensors: {_shorten(missing)}; others that it has: {_shorten(others) or 'none'}"
-        )
+        raise _lacking(missing, others=set(checkpoint.tensors) - set(sources.values()))
     tensors = checkpoint.tensors.rename(sources)
     for name, shape in needed.items():
         tensor = tensors[name]
@@ -232,7 +229,8 @@ def _read_labels(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
     config, name = checkpoint.config, checkpoint.family.last_module(head).tensor_names()["weight"]
     classifier = checkpoint.tensors.get(name)
     if classifier is None:
-        raise ExportError(f"the checkpoint lacks tensors: {name}")
+        module = name.partition(".")[0]
+        raise _lacking([name], others={other for other in checkpoint.tensors if other.startswith(f"{module}.")})
     count = len(classifier)
     names = config.get("id2label") or _number_labels(config, count)
     if not isinstance(names, dict) or set(names) != {str(index) for index in range(count)}:
@@ -261,6 +259,12 @@ def _read_problem_type(config: Mapping[str, Any], label_count: int) -> ProblemTy
     if not isinstance(name, str) or name not in PROBLEM_TYPES:
         raise ExportError(f"config.json: problem_type {name!r}; supported: {', '.join(PROBLEM_TYPES)}")
     return PROBLEM_TYPES[name]
+
+
+def _lacking(missing: list[str], others: set[str]) -> ExportError:
+    """others: names among which a reader may find what is missing."""
+    found = _shorten(sorted(others)) or "none"
+    return ExportError(f"the checkpoint lacks tensors: {_shorten(missing)}; others that it has: {found}")
 
 
 def _shorten(names: list[str]) -> str:

@@ -156,6 +156,10 @@ CLASSIFIER_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown problem": (edit_config(problem_type="ranking"), "problem_type 'ranking'"),
     "no problem": (edit_config(problem_type=["x"]), r"problem_type \['x'\]; supported"),
     "a classifier of texts without a pooler": (remove_pooler, "lacks tensors: pooler.dense.weight, pooler.dense.bias"),
+    "a classifier under other names": (
+        edit_tensor("classifier.weight", lambda _: None),
+        "lacks tensors: classifier.weight; others that it has: classifier.bias",
+    ),
     "no pooler bias": (edit_tensor("bert.pooler.dense.bias", lambda _: None), "lacks tensors: pooler.dense.bias"),
 }
 
