@@ -23,6 +23,10 @@ WATCHES_PER_CONNECTION = 16
 # A client that has not shaken hands and sent its settings by then is none.
 HANDSHAKE_SECONDS = 10.0
 
+# A caller of whom nothing comes is asked for a sign of life, and is gone without one: streams have no other end.
+SILENT_SECONDS = 60.0
+ANSWER_SECONDS = 20.0
+
 
 class ServerError(Exception):
     """The server cannot start. The message says why and what to do."""
@@ -102,10 +106,11 @@ def _connection_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
-        ("grpc.max_connection_age_grace_ms", int((settings.grace + settings.drain_pause) * 1000)),
         ("grpc.max_concurrent_streams", settings.max_streams),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
+        ("grpc.keepalive_time_ms", int(SILENT_SECONDS * 1000)),
+        ("grpc.keepalive_timeout_ms", int(ANSWER_SECONDS * 1000)),
         # Clients that keep idle connections alive with pings are welcome.
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -136,8 +136,8 @@ class Settings(BaseSettings):
         300.0,
         gt=0,
         le=2_000_000,
-        description="Seconds after which clients are told to reconnect, so that new replicas get a share; open calls, "
-        "streams too, have the grace to end.",
+        description="Seconds after which clients are told to reconnect, so that new replicas get a share; open calls "
+        "and streams end in their own time.",
     )
     drain_pause: float = Field(
         1.0, ge=0, le=3600, description="Seconds of serving on after SIGTERM, while load balancers notice NOT_SERVING."
