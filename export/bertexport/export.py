@@ -26,7 +26,8 @@ from bertexport.report import Operators, Report, write_report
 from bertexport.request import ExportRequest, Progress
 from bertexport.source import SourceModel, read_source
 from bertexport.staging import remove_abandoned, staged_directory
-from bertexport.trial import Trial, build_trial, count_threads
+from bertexport.threads import count_threads
+from bertexport.trial import Trial, build_trial
 from bertexport.verification import Verdict
 
 

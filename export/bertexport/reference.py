@@ -20,6 +20,7 @@ from bertexport.architecture import Weights
 from bertexport.checkpoint import normalize_names
 from bertexport.errors import ExportError
 from bertexport.family import Family
+from bertexport.threads import count_threads
 
 # What a class calls the output of its only head, and what one with two calls theirs.
 HEAD_OUTPUTS = {Head.MASKED_LM: "prediction_logits", Head.NEXT_SENTENCE: "seq_relationship_logits"}
@@ -100,6 +101,7 @@ def load_reference(directory: Path, weights: Weights, heads: tuple[Head, ...]) -
 
     Raises ExportError where it refuses the checkpoint, or loads other values.
     """
+    torch.set_num_threads(min(torch.get_num_threads(), count_threads()))
     models: dict[tuple[Head, ...], Any] = {}
     parameters: dict[str, torch.Tensor] = {}
     held: set[str] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass
 from importlib import metadata
@@ -27,6 +26,7 @@ from bertexport.reference import Expected
 from bertexport.report import Operators, check_operators, count_operators
 from bertexport.request import Progress
 from bertexport.source import SourceModel
+from bertexport.threads import count_threads
 from bertexport.verification import Verdict, judge, run_engine
 
 # Instruction sets round differently, by about 1e-5 in deep models; a wrong kernel is off by far more.
@@ -95,8 +95,3 @@ def _open_engine(bundle: Bundle) -> tuple[Engine, Operators]:
         operators = Operators(exported=count_operators(bundle.graph_path), optimized=count_operators(optimized))
     check_operators(operators, bundle.model.layer_count)
     return engine, operators
-
-
-def count_threads() -> int:
-    """Of one run, as many as may run at once."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
