@@ -26,6 +26,9 @@ MAX_WAITING_LINES = 10_000
 
 RETRY_SECONDS = 0.05
 
+# What gRPC logs of one who left his stream while an answer was on its way to him, and of headers that are no UTF-8.
+FAULTS_OF_CALLERS = {"ExecuteBatchError", "UnicodeDecodeError"}
+
 # The id of the request that the running task serves; lines written on its behalf carry it.
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -126,10 +129,9 @@ class LineWriter(logging.Handler):
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether a line is worth writing: not that a caller left his stream while an answer was on its way to him, which
-    gRPC reports as an error of the server's."""
+    """Whether a line is worth writing: not what gRPC reports of callers as if it were the server's error."""
     error = record.exc_info[0] if record.exc_info else None
-    return error is None or error.__name__ != "ExecuteBatchError"
+    return error is None or not record.name.startswith("grpc.") or error.__name__ not in FAULTS_OF_CALLERS
 
 
 def start_logs(level: str) -> None:
