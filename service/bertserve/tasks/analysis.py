@@ -124,7 +124,7 @@ class Analyzer:
     async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> TokenizeAnswer:
         """Tokens exactly as the model would see them. Raises InvalidInput, DeadlinePassed."""
         check_inputs(ask, self._limits)
-        check_tokens = partial(check_tokens_size, model, self._limits)
+        check_tokens = partial(check_tokens_size, model, self._limits, len(ask.inputs))
         started = time.monotonic()
         texts = await self._tokenize(model, ask, deadline, check_tokens)
         check_tokens(sum(len(text) for text in texts))

@@ -112,9 +112,9 @@ def tokenize_inputs(model: ServedModel, ask: Ask, first: int, end: int) -> list[
     return texts
 
 
-def check_tokens_size(model: ServedModel, limits: Limits, tokens: int) -> None:
-    """Whether so many tokens alone, as Tokenize answers them, fit into an answer."""
-    size = limits.max_inputs * INPUT_BYTES + tokens * (TOKEN_BYTES + model.tokenizer.longest_token_bytes)
+def check_tokens_size(model: ServedModel, limits: Limits, inputs: int, tokens: int) -> None:
+    """Whether so many tokens of so many inputs alone, as Tokenize answers them, fit into an answer."""
+    size = inputs * INPUT_BYTES + tokens * (TOKEN_BYTES + model.tokenizer.longest_token_bytes)
     if size > limits.max_response_bytes:
         raise InvalidInput("inputs", _too_large_an_answer(size, limits, []))
 
