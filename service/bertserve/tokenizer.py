@@ -6,7 +6,7 @@ Owns truncation, literal masks, and how a word becomes a vocabulary entry. Knows
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -55,7 +55,8 @@ class Text:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
-    """One token of an input. start, end: code points of the caller's text, end exclusive; 0 and 0 where special.
+    """One token of an input. text: as the vocabulary holds it. start, end: code points of the caller's text, end
+    exclusive; 0 and 0 where special.
 
     special: added by the tokenizer, as [CLS] is. segment: 0 for the text, 1 for its pair.
     """
@@ -79,15 +80,17 @@ class TokenizedText:
         encoding: tokenizers.Encoding,
         facts: ModelFacts,
         mask_alias: int | None,
+        name: Callable[[int], str],
         places: list[Place] | None = None,
     ) -> None:
-        """places: of the tokens, where the encoding itself has lost them."""
+        """name: the vocabulary's, of an id. places: of the tokens, where the encoding itself has lost them."""
         mask = facts.special_tokens.mask
         ids = np.array(encoding.ids, dtype=np.int64)
         if mask_alias is not None and mask is not None:
             ids[ids == mask_alias] = mask.id
         # One that was truncated keeps all that was cut off.
         self._encoding = encoding if places is None else None
+        self._name = name
         self._kept_texts = encoding.tokens if places is not None else []
         self._places = places or []
         self._segments = encoding.sequence_ids if places is None else [segment for segment, _ in places]
@@ -119,19 +122,20 @@ class TokenizedText:
 
     @cached_property
     def _texts(self) -> list[str]:
+        """As they were read, which of unknown tokens may be any length."""
         return self._encoding.tokens if self._encoding is not None else self._kept_texts
 
     def token(self, index: int) -> Token:
         segment = self._segments[index]
         start, end = self._offsets[index] if segment is not None else (0, 0)
-        text = self._texts[index]
+        read, token_id = self._texts[index], int(self.input_ids[index])
         # A mask token may take in the white space beside it, as the caller wrote it; vocabularies hold none.
-        bare = text.strip()
+        bare = read.strip()
         if segment is not None and bare:
-            start, end, text = start + text.index(bare), end - (len(text) - len(text.rstrip())), bare
+            start, end = start + read.index(bare), end - (len(read) - len(read.rstrip()))
         return Token(
-            text=text,
-            id=int(self.input_ids[index]),
+            text=self._name(token_id),
+            id=token_id,
             segment=segment if segment is not None else int(self.token_type_ids[index]),
             start=start,
             end=end,
@@ -150,7 +154,10 @@ class Tokenizer:
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._facts = facts
+        is_known = self._tokenizer.token_to_id(LITERAL_MASK) is not None
         self._mask_alias = self._add_literal_mask()
+        # No entry of the vocabulary, though the model may have a row of that number.
+        self._added_id = None if is_known else self._mask_alias
 
     def tokenize(self, texts: Sequence[Text], truncation: Truncation) -> list[TokenizedText]:
         """Tokenize texts in order. Raises TooManyTokens, with the text's index, where truncation is ERROR."""
@@ -164,7 +171,7 @@ class Tokenizer:
         tokenized = []
         for index, (text, encoding) in enumerate(zip(texts, encodings, strict=True)):
             if len(encoding) <= limit:
-                tokenized.append(TokenizedText(encoding, self._facts, self._mask_alias))
+                tokenized.append(TokenizedText(encoding, self._facts, self._mask_alias, self.token_text))
             elif truncation is Truncation.ERROR:
                 segments = encoding.sequence_ids
                 pair_is_longer = segments.count(1) > segments.count(0)
@@ -184,8 +191,8 @@ class Tokenizer:
         return ids[0] if len(ids) == 1 and (unk is None or ids[0] != unk.id) else None
 
     def token_text(self, token_id: int) -> str:
-        """The token as the vocabulary holds it."""
-        return self._tokenizer.id_to_token(token_id) or ""
+        """The token as the vocabulary holds it; empty for one that it does not hold."""
+        return self._tokenizer.id_to_token(token_id) or "" if token_id != self._added_id else ""
 
     def word(self, token_id: int) -> str:
         """The token as a person writes it, without continuation or space marks."""
@@ -193,7 +200,7 @@ class Tokenizer:
         prefix = getattr(self._tokenizer.model, "continuing_subword_prefix", None)
         if prefix:
             return token.removeprefix(prefix)
-        return self._tokenizer.decode([token_id], skip_special_tokens=False).strip()
+        return self._tokenizer.decode([token_id], skip_special_tokens=False).strip() if token else ""
 
     @cached_property
     def longest_token_bytes(self) -> int:
@@ -229,8 +236,8 @@ class Tokenizer:
         if second is not None:
             second.truncate(keep_second, direction=direction)
         cut = self._tokenizer.post_process(first, second, add_special_tokens=True)
-        before = TokenizedText(whole, self._facts, self._mask_alias)
-        after = TokenizedText(cut, self._facts, self._mask_alias, _places_of_parts(cut, first, second))
+        before = TokenizedText(whole, self._facts, self._mask_alias, self.token_text)
+        after = TokenizedText(cut, self._facts, self._mask_alias, self.token_text, _places_of_parts(cut, first, second))
         after.masks_lost = len(before.mask_positions) - len(after.mask_positions)
         after.truncated = True
         return after

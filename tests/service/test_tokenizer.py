@@ -114,6 +114,26 @@ def test_literal_mask_is_a_mask_where_the_models_own_is_another(tmp_path: Path) 
     (tokenized,) = tokenizer.tokenize([Text(text="the [MASK] and <mask>")], Truncation.ERROR)
     assert tokenized.input_ids[list(tokenized.mask_positions)].tolist() == [MASK_ID, MASK_ID]
     assert (tokenized.token(2).start, tokenized.token(2).end) == (4, 10)
+    assert [token.text for token in tokenized.tokens if not token.special] == ["the", "<mask>", "and", "<mask>"]
+
+
+def test_a_row_without_a_token_has_no_name(tmp_path: Path) -> None:
+    """Models may have more rows than their vocabulary has entries, and none of them is a literal [MASK]."""
+    word_piece_tokenizer(VOCABULARY).save(str(tmp_path / "tokenizer.json"))
+    text = (tmp_path / "tokenizer.json").read_text(encoding="utf-8").replace("[MASK]", "<mask>")
+    (tmp_path / "tokenizer.json").write_text(text, encoding="utf-8")
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", facts(mask="<mask>"))
+    beyond = len(VOCABULARY)
+    assert (tokenizer.token_text(beyond), tokenizer.word(beyond)) == ("", "")
+
+
+def test_unknown_token_is_named_by_the_vocabulary(tmp_path: Path) -> None:
+    """A unigram model makes one unknown token of any number of characters; its name is no longer for that."""
+    model = tokenizers.models.Unigram([("<unk>", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0), ("a", -1.0)], unk_id=0)
+    tokenizers.Tokenizer(model).save(str(tmp_path / "tokenizer.json"))
+    tokenizer = Tokenizer(tmp_path / "tokenizer.json", facts())
+    (tokenized,) = tokenizer.tokenize([Text(text="a" + "東" * 1000)], Truncation.ERROR)
+    assert [(token.text, token.start, token.end) for token in tokenized.tokens] == [("a", 0, 1), ("<unk>", 1, 1001)]
 
 
 def test_too_long_is_refused_unless_truncation_is_asked_for(tokenizer: Tokenizer) -> None:
