@@ -72,7 +72,7 @@ class Token:
 class TokenizedText:
     """An input as the model sees it. input_ids, token_type_ids: int64 [length].
 
-    mask_positions: where masks stand, ascending. masks_lost: how many masks truncation cut off.
+    mask_positions: where masks stand, ascending. masks_lost: how many masks truncation cut off the text, and its pair.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class TokenizedText:
             np.array(encoding.type_ids, dtype=np.int64) if facts.segment_count > 1 else np.zeros_like(ids)
         )
         self.mask_positions = tuple(np.flatnonzero(ids == mask.id).tolist()) if mask is not None else ()
-        self.masks_lost = 0
+        self.masks_lost = (0, 0)
         self.truncated = False
 
     def __len__(self) -> int:
@@ -109,6 +109,10 @@ class TokenizedText:
     def is_empty(self) -> bool:
         """Whether the first text yields no token at all."""
         return 0 not in self._segments
+
+    def count_masks(self, segment: int) -> int:
+        """How many masks the text (0) or its pair (1) holds."""
+        return sum(self._segments[position] == segment for position in self.mask_positions)
 
     @cached_property
     def tokens(self) -> tuple[Token, ...]:
@@ -238,7 +242,7 @@ class Tokenizer:
         cut = self._tokenizer.post_process(first, second, add_special_tokens=True)
         before = TokenizedText(whole, self._facts, self._mask_alias, self.token_text)
         after = TokenizedText(cut, self._facts, self._mask_alias, self.token_text, _places_of_parts(cut, first, second))
-        after.masks_lost = len(before.mask_positions) - len(after.mask_positions)
+        after.masks_lost = (before.count_masks(0) - after.count_masks(0), before.count_masks(1) - after.count_masks(1))
         after.truncated = True
         return after
 

@@ -92,6 +92,11 @@ CASES: dict[str, tuple[tuple[str, Any], grpc.StatusCode, str]] = {
         INVALID,
         "inputs[0].text",
     ),
+    "mask of a pair lost": (
+        fill(text("cat", LONG + "[MASK]"), truncation=pb.TRUNCATION_END),
+        INVALID,
+        "inputs[0].text_pair",
+    ),
     "100,000 characters": (embed(text("a" * 100_000)), INVALID, "inputs[0].text"),
     "100,000 characters in a pair": (embed(text("cat", "a" * 100_000)), INVALID, "inputs[0].text_pair"),
     "10,000 inputs": (embed(*[text("cat")] * 10_000), INVALID, "inputs"),

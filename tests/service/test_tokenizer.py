@@ -159,9 +159,11 @@ def test_truncation_keeps_special_tokens(tokenizer: Tokenizer, truncation: Trunc
 
 
 def test_lost_masks_are_counted(tokenizer: Tokenizer) -> None:
-    """A mask beyond the cut is lost, one before it is not."""
+    """A mask beyond the cut is lost, one before it is not, each from the text that holds it."""
     (tokenized,) = tokenizer.tokenize([Text(text="[MASK] " + "cat " * 20 + "[MASK] [MASK]")], Truncation.END)
-    assert (len(tokenized.mask_positions), tokenized.masks_lost) == (1, 2)
+    assert (len(tokenized.mask_positions), tokenized.masks_lost) == (1, (2, 0))
+    (pair,) = tokenizer.tokenize([Text(text="[MASK]", text_pair="[MASK] " + "cat " * 20 + "[MASK]")], Truncation.END)
+    assert (len(pair.mask_positions), pair.masks_lost) == (2, (0, 1))
 
 
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 40))

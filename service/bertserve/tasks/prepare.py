@@ -203,10 +203,11 @@ def check_target_count(count: int, path: str, limits: Limits) -> None:
 
 def _check_masks(texts: Sequence[TokenizedText], fill_mask: FillMaskAsk) -> None:
     for index, text in enumerate(texts):
-        if text.masks_lost:
-            raise InvalidInput(
-                f"inputs[{index}].text", f"truncation would cut off {text.masks_lost} of its masks; shorten the text"
-            )
+        for name, lost in zip(("text", "text_pair"), text.masks_lost, strict=True):
+            if lost:
+                raise InvalidInput(
+                    f"inputs[{index}].{name}", f"truncation would cut off {lost} of its masks; shorten it"
+                )
         if not text.mask_positions and not fill_mask.optional:
             raise InvalidInput(f"inputs[{index}].text", "holds no mask; write [MASK] where a word is to be predicted")
 
