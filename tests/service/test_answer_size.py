@@ -51,8 +51,8 @@ def test_no_answer_is_larger_than_was_foretold(
     prepared = prepare(model, ask, tokenize_inputs(model, ask, 0, len(given)), LIMITS)
     outputs = model.engine.run_items(list(prepared.items))
     analyses = tuple(finish_item(model, prepared, index, own) for index, own in enumerate(outputs))
-    response = write_analyze(model, Answer(analyses=analyses, timings=Timings(), is_large=False))
-    response.ClearField("info")
+    timings = Timings(tokenize_seconds=0.1, queue_seconds=99.9, infer_seconds=9.9, finish_seconds=0.1)
+    response = write_analyze(model, Answer(analyses=analyses, timings=timings, is_large=False))
     assert response.ByteSize() <= prepared.response_bytes
 
 

@@ -23,6 +23,8 @@ MASK_BYTES = 32
 # Its text may repeat a character that tokens share.
 ENTITY_BYTES = 64
 INPUT_BYTES = 96
+# Of the answer itself: the model, the bundle, timings.
+ANSWER_BYTES = 192
 
 # No vocabulary has a longer entry; what is longer is not worth tokenizing to find that out.
 MAX_TARGET_CHARACTERS = 256
@@ -89,7 +91,7 @@ def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits
         for index, text in enumerate(texts)
     )
     least_masks = _least_masks(ask, items)
-    response_bytes = sum(
+    response_bytes = ANSWER_BYTES + sum(
         _response_bytes(model, ask, embed, item, least_masks) + _tag_bytes(model, ask, given, item)
         for given, item in zip(ask.inputs, items, strict=True)
     )
@@ -114,7 +116,7 @@ def tokenize_inputs(model: ServedModel, ask: Ask, first: int, end: int) -> list[
 
 def check_tokens_size(model: ServedModel, limits: Limits, inputs: int, tokens: int) -> None:
     """Whether so many tokens of so many inputs alone, as Tokenize answers them, fit into an answer."""
-    size = inputs * INPUT_BYTES + tokens * (TOKEN_BYTES + model.tokenizer.longest_token_bytes)
+    size = ANSWER_BYTES + inputs * INPUT_BYTES + tokens * (TOKEN_BYTES + model.tokenizer.longest_token_bytes)
     if size > limits.max_response_bytes:
         raise InvalidInput("inputs", _too_large_an_answer(size, limits, []))
 
