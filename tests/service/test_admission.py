@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bertserve.batching.admission import CAUTION, Load, Refusal, Speed, estimate_rest, estimate_wait, refuse
+from bertserve.batching.admission import CAUTION, Load, Neighbour, Refusal, Speed, estimate_rest, estimate_wait, refuse
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,18 +43,34 @@ def test_batch_under_way_takes_a_lane_for_what_is_left_of_it() -> None:
     assert rests == [2.0, 1.0, 0.0]
 
 
+def neighbour(waiting_seconds: float, batch_seconds: float = 1.0, *, is_next: bool = True) -> Neighbour:
+    return Neighbour(waiting_seconds=waiting_seconds, batch_seconds=batch_seconds, is_next=is_next)
+
+
 def test_wait_of_a_lone_bundle_is_its_line_over_all_lanes() -> None:
-    assert estimate_wait(6.0, {"a": 6.0}, lanes=2) == 3.0
+    assert estimate_wait(6.0, 4, [], lanes=2) == 3.0
 
 
-def test_short_line_does_not_wait_for_another_bundles_long_one() -> None:
-    """Bundles take turns, so that the other costs as much again as its own line."""
-    assert estimate_wait(1.0, {"a": 1.0, "b": 60.0}, lanes=2) == 1.0
+@pytest.mark.parametrize(("is_next", "wait"), [(True, 4.0), (False, 3.0)])
+def test_short_line_waits_for_one_batch_a_turn_of_another_bundles_long_one(is_next: bool, wait: float) -> None:
+    """Whatever a batch of the other takes, and however little the own line holds."""
+    assert estimate_wait(0.1, 4, [neighbour(60.0, 2.0, is_next=is_next)], lanes=2) == pytest.approx(wait + 0.05)
 
 
-@given(st.dictionaries(st.sampled_from("abcd"), st.floats(0.01, 100), min_size=1), st.integers(1, 8))
-def test_wait_lies_between_the_own_line_and_all_work(line_seconds: dict[str, float], lanes: int) -> None:
-    own = line_seconds[min(line_seconds)]
-    wait = estimate_wait(own, line_seconds, lanes)
-    assert own / lanes <= wait * 1.0001
-    assert wait <= sum(line_seconds.values()) / lanes * 1.0001
+def test_large_request_waits_for_no_more_than_others_have() -> None:
+    """They take turns only as long as they have work."""
+    assert estimate_wait(0.0, 1000, [neighbour(3.0), neighbour(1.0)], lanes=2) == 2.0
+
+
+@given(
+    st.floats(0, 100),
+    st.integers(1, 50),
+    st.lists(st.builds(neighbour, st.floats(0.01, 100), st.floats(0.01, 10), is_next=st.booleans())),
+    st.integers(1, 8),
+)
+def test_wait_lies_between_the_own_line_and_all_work(
+    ahead: float, turns: int, neighbours: list[Neighbour], lanes: int
+) -> None:
+    wait = estimate_wait(ahead, turns, neighbours, lanes)
+    assert ahead / lanes <= wait * 1.0001
+    assert wait <= (ahead + sum(neighbour.waiting_seconds for neighbour in neighbours)) / lanes * 1.0001

@@ -163,6 +163,22 @@ async def test_wait_beyond_the_deadline_is_refused_early(batcher: Batcher, engin
     await asyncio.gather(*running, *waiting)
 
 
+async def test_turns_of_a_slower_bundle_count_in_the_wait(batcher: Batcher, engine: ScriptedEngine) -> None:
+    """Nothing of the own bundle waits, but the other one takes seconds between its batches; alone it takes none."""
+    slow = ScriptedEngine()
+    slow.gate = engine.gate
+    batcher.add_model("slow", slow, Speed(tokens=10, seconds=1))  # type: ignore[arg-type]
+    running = await fill_lane(batcher, engine)
+    request = [item(3, BATCH_TOKENS)] * 4
+    batcher.check_room("m", time.monotonic() + 1, BATCH_TOKENS * 4)
+    waiting = asyncio.create_task(batcher.run("slow", [item(4, BATCH_TOKENS)] * 4, None, lambda index, _: index))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="may outlast the deadline"):
+        await ask(batcher, *request, deadline=time.monotonic() + 1)
+    engine.gate.set()
+    await asyncio.gather(*running, waiting)
+
+
 async def test_hopeless_deadline_is_refused_by_an_idle_server(batcher: Batcher) -> None:
     """A deadline nearer than the request's own time is DeadlinePassed, not overload."""
     with pytest.raises(DeadlinePassed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,13 +27,28 @@ class Speed:
         return Speed(tokens=0.9 * self.tokens + tokens, seconds=0.9 * self.seconds + max(seconds, 1e-6))
 
 
-def estimate_wait(own_seconds: float, line_seconds: Mapping[str, float], lanes: int) -> float:
-    """Seconds until lanes that serve all bundles in turn have worked off one bundle's `own_seconds` of lane time.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """Another bundle that has a line, in lane time. waiting_seconds: all that waits there; batch_seconds: one batch.
 
-    line_seconds: of every bundle that has a line, in lane time too. Others take turns only as long as they have work.
+    is_next: its turn comes before that of the bundle in question.
     """
-    total = sum(line_seconds.values())
-    return min(max(own_seconds, total), own_seconds * len(line_seconds)) / lanes
+
+    waiting_seconds: float
+    batch_seconds: float
+    is_next: bool
+
+
+def estimate_wait(ahead_seconds: float, turns: int, neighbours: Iterable[Neighbour], lanes: int) -> float:
+    """Seconds until the last of a bundle's next `turns` batches starts, on lanes that serve all bundles in turn.
+
+    ahead_seconds: lane time of what waits before it. Neighbours take turns only as long as they have work.
+    """
+    theirs = sum(
+        min(neighbour.waiting_seconds, (turns if neighbour.is_next else turns - 1) * neighbour.batch_seconds)
+        for neighbour in neighbours
+    )
+    return (ahead_seconds + theirs) / lanes
 
 
 def estimate_rest(tokens: int, tokens_per_second: float, started: float | None, now: float) -> float:

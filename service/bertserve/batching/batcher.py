@@ -280,12 +280,12 @@ class Batcher:
             model.metrics.dropped["expired" if is_late else "cancelled"].inc(items)
 
     def _wait_seconds(self, model: Model, tokens: int) -> float:
-        """Until the last item of a request of so many tokens would start: once the batches under way leave a lane free,
-        in every round through the line each request gets a window."""
-        rounds = -(-tokens // self._limits.batch_tokens)
-        ahead = min(rounds * model.line.tokens, model.line.tokens + model.line.tokens_behind)
-        line_seconds = {other.name: other.line_seconds for other in self._models.values() if other.line}
-        wait = estimate_wait(ahead / model.speed.tokens_per_second, line_seconds, self._lanes.count)
+        """Until the last item of a request of so many tokens would start: behind the batches under way too."""
+        ahead, batch_tokens = model.line.tokens_ahead(tokens), self._limits.batch_tokens
+        others = [other for other in self._models.values() if other.line and other is not model]
+        neighbours = [other.as_neighbour(model, batch_tokens) for other in others]
+        turns = -(-(ahead + tokens) // batch_tokens)
+        wait = estimate_wait(ahead / model.speed.tokens_per_second, turns, neighbours, self._lanes.count)
         return wait + self._under_way_seconds()
 
     def _under_way_seconds(self) -> float:

@@ -96,6 +96,12 @@ class Line:
         yield from (entry.request for entry in self._entries.values())
         yield from self.streams.behind
 
+    def tokens_ahead(self, tokens: int) -> int:
+        """What runs before the last item of a request of so many tokens that would join now: in every round through the
+        line each request gets a window."""
+        rounds = -(-tokens // self._window_tokens)
+        return min(rounds * self.tokens, self.tokens + self.tokens_behind)
+
     def join(self, request: Request, now: float) -> None:
         """Put a request at the end of the line, and what does not fit into its share's window behind it."""
         self._move_behind(request, request.tokens_behind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from bertserve.batching.admission import Speed
+from bertserve.batching.admission import Neighbour, Speed
 from bertserve.batching.line import Line
 from bertserve.engine.session import Engine
 from bertserve.metrics import ModelMetrics
@@ -22,10 +22,15 @@ class Model:
     metrics: ModelMetrics
     last_turn: int = -1
 
-    @property
-    def line_seconds(self) -> float:
-        """Lane time that the line takes."""
-        return self.line.tokens / self.speed.tokens_per_second
+    def as_neighbour(self, model: Model, batch_tokens: int) -> Neighbour:
+        """What another bundle has to expect of this one, which has a line. batch_tokens: budget of a batch."""
+        waiting = self.line.tokens + self.line.tokens_behind
+        batch = max(batch_tokens, next(iter(self.line)).tokens)  # one longer item runs alone
+        return Neighbour(
+            waiting_seconds=waiting / self.speed.tokens_per_second,
+            batch_seconds=batch / self.speed.tokens_per_second,
+            is_next=self.last_turn <= model.last_turn,
+        )
 
     @property
     def oldest_seconds(self) -> float:
