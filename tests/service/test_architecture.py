@@ -21,6 +21,7 @@ LAYERS = (
     ("__main__",),
     ("server",),
     ("listening",),
+    ("unserved",),
     ("interceptors", "servicer", "oip", "health", "reflection", "probes"),
     ("statuses", "calls"),
     ("tasks", "loading", "supervision", "tuning"),
@@ -31,7 +32,18 @@ LAYERS = (
 )
 LEAVES = {"settings", "errors", "deadlines", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
-TRANSPORT = {"servicer", "oip", "health", "reflection", "interceptors", "statuses", "calls", "listening", "server"}
+TRANSPORT = {
+    "servicer",
+    "oip",
+    "health",
+    "reflection",
+    "interceptors",
+    "statuses",
+    "calls",
+    "listening",
+    "unserved",
+    "server",
+}
 
 
 def sources(package: str) -> dict[str, Path]:

@@ -127,6 +127,15 @@ def test_flood_of_reset_streams_costs_nothing_that_stays(unharmed: RunningServer
         streams = itertools.count(1, 2)
 
 
+@pytest.mark.parametrize("name", [b"/\xff/x", b"/bertapi.v1.BertService/\xff", b"", b"Embed"])
+def test_method_of_any_name_leaves_others_alone(unharmed: RunningServer, name: bytes) -> None:
+    """One that is no UTF-8 too, which gRPC's own loop would end at."""
+    headers = call_headers("Embed").replace(
+        fuzzing.literal(b":path", b"/bertapi.v1.BertService/Embed"), fuzzing.literal(b":path", name)
+    )
+    send(unharmed, PREFACE + frame(4, 0, 0, b"") + frame(1, 5, 1, headers), linger_seconds=0.2)
+
+
 def test_headers_without_end_are_cut(unharmed: RunningServer) -> None:
     """CONTINUATION frames for as long as the server takes them (CVE-2024-27316)."""
     opening = PREFACE + frame(4, 0, 0, b"") + frame(1, 0, 1, call_headers("Embed"))
