@@ -201,6 +201,24 @@ def test_requests_that_stall_do_not_keep_others_out(unharmed: RunningServer) -> 
         never.set()
 
 
+def test_requests_that_stall_on_one_connection_keep_no_other_out(unharmed: RunningServer) -> None:
+    """A thousand of which nothing comes take half a minute to be refused; a newcomer's turn is the next but one."""
+    host, _, port = unharmed.target.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        stalled = b"".join(frame(1, 4, number, call_headers("Embed")) for number in range(1, 2000, 2))
+        connection.sendall(PREFACE + frame(4, 0, 0, b"") + stalled)
+        wait_for_refusal(connection)
+        with grpc.insecure_channel(unharmed.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            assert pb_grpc.BertServiceStub(channel).ListModels(pb.ListModelsRequest(), timeout=10).models
+
+
+def wait_for_refusal(connection: socket.socket) -> None:
+    """Until every place is taken, and others wait."""
+    received = b""
+    while b"others do already" not in received:
+        received = received[-100:] + connection.recv(65536)
+
+
 LARGEST = {
     "texts too long": pb.EmbedRequest(inputs=[pb.TextInput(text="the cat " * 2040)] * 1023).SerializeToString(),
     "empty inputs": pb.EmbedRequest(inputs=[pb.TextInput()]).SerializeToString() * (8 * MIB - 10),

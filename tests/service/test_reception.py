@@ -19,27 +19,38 @@ from servers import PRETRAINING, RunningServer, running_server
 LIGHT = 1000
 
 
-@given(st.integers(1, 4), st.lists(st.sampled_from(["arrive", "end", "leave"]), max_size=60))
-def test_turns_go_round_in_order(count: int, events: list[str]) -> None:
-    """Never more than there are, none idle while somebody waits, first come first served, and nobody forgotten."""
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.sampled_from(["arrive", "end", "leave", "crowd"]), st.sampled_from("abc")), max_size=60),
+)
+def test_turns_go_round_in_order(count: int, events: list[tuple[str, str]]) -> None:
+    """Never more than there are, none idle while somebody waits, callers by turns, and nobody forgotten."""
     turns: Turns[int] = Turns(count)
-    held, line = set[int](), list[int]()
-    for number, event in enumerate(events):
+    held, line = set[int](), dict[str, list[int]]()  # callers in the order of their next turns
+    for number, (event, caller) in enumerate(events):
+        mine = line.get(caller, [])
         if event == "arrive" and turns.begin():
             assert not line
             held.add(number)
         elif event == "arrive":
-            turns.wait(number)
-            line.append(number)
-        elif event == "leave" and line:
-            turns.leave(line.pop(len(line) // 2))
+            turns.wait(caller, number)
+            line.setdefault(caller, []).append(number)
+        elif event == "leave" and mine:
+            turns.leave(caller, mine.pop(len(mine) // 2))
+        elif event == "crowd":
+            longest = max(line.values(), key=len, default=mine)
+            assert turns.make_room(caller) == (longest.pop() if len(longest) > len(mine) else None)
         elif event == "end" and held:
             held.pop()
+            first = next(iter(line), "")
+            row = line.pop(first, [])
             following = turns.end()
-            assert following == (line.pop(0) if line else None)
+            assert following == (row.pop(0) if row else None)
             held |= {following} if following is not None else set()
+            line[first] = row
+        line = {other: row for other, row in line.items() if row}
         assert len(held) <= count
-        assert turns.waiting == len(line)
+        assert turns.waiting == sum(map(len, line.values()))
         assert not line or len(held) == count
 
 

@@ -60,7 +60,7 @@ class Receiver:
         """Raises Overloaded where it comes slowly and there is no place for it, Undecodable where none comes."""
         caller = context.peer()
         turns = self._light_turns if self._weights.is_light(caller) else self._heavy_turns
-        await _take_turn(turns)
+        await _take_turn(turns, caller)
         slowness = _Slowness(self, turns)
         messages = cast("AsyncGenerator[bytes]", aiter(requests))
         try:
@@ -155,21 +155,30 @@ class _Slowness:
         return asyncio.get_running_loop().call_later(seconds, then)
 
 
-async def _take_turn(turns: LineOfTurns) -> None:
+async def _take_turn(turns: LineOfTurns, caller: str) -> None:
     if turns.begin():
         return
     if turns.waiting >= MOST_WAITING:
-        raise Overloaded("too many requests are on their way", RETRY_AFTER_SECONDS)
+        _make_room(turns, caller)
     turn = asyncio.get_running_loop().create_future()
-    turns.wait(turn)
+    turns.wait(caller, turn)
     try:
         await turn
     except asyncio.CancelledError:
         if turn.cancelled():
-            turns.leave(turn)
-        else:
+            turns.leave(caller, turn)
+        elif turn.exception() is None:
             _end_turn(turns)
         raise
+
+
+def _make_room(turns: LineOfTurns, caller: str) -> None:
+    crowded = Overloaded("too many requests are on their way", RETRY_AFTER_SECONDS)
+    turn = turns.make_room(caller)
+    if turn is None:
+        raise crowded
+    if not turn.cancelled():
+        turn.set_exception(crowded)
 
 
 def _end_turn(turns: LineOfTurns) -> None:

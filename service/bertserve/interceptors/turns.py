@@ -34,16 +34,14 @@ class Weights:
 
 
 class Turns(Generic[Waiter]):
-    """A number of turns, and the line for them, first come first served."""
+    """A number of turns, and the line for them: callers by turns, of each who came first, so that nobody waits longer
+    for how many calls another one has."""
 
     def __init__(self, count: int) -> None:
         self._free = count
-        # Keys in order, for whoever leaves stands anywhere.
-        self._line: OrderedDict[Waiter, None] = OrderedDict()
-
-    @property
-    def waiting(self) -> int:
-        return len(self._line)
+        self.waiting = 0
+        # The next caller first. Waiters are keys in order, for whoever leaves stands anywhere.
+        self._rows: OrderedDict[str, OrderedDict[Waiter, None]] = OrderedDict()
 
     def begin(self) -> bool:
         """Take a turn at once, where there is one."""
@@ -52,17 +50,40 @@ class Turns(Generic[Waiter]):
         self._free -= 1
         return True
 
-    def wait(self, waiter: Waiter) -> None:
+    def wait(self, caller: str, waiter: Waiter) -> None:
         """Stand in line."""
-        self._line[waiter] = None
+        self._rows.setdefault(caller, OrderedDict())[waiter] = None
+        self.waiting += 1
 
-    def leave(self, waiter: Waiter) -> None:
+    def leave(self, caller: str, waiter: Waiter) -> None:
         """Stand in line no more."""
-        self._line.pop(waiter, None)
+        row = self._rows.get(caller)
+        if row is not None and waiter in row:
+            del row[waiter]
+            self._shorten(caller)
 
     def end(self) -> Waiter | None:
         """Give a turn back. Returns who has it now, if anybody."""
-        if self._line:
-            return self._line.popitem(last=False)[0]
-        self._free += 1
-        return None
+        if not self._rows:
+            self._free += 1
+            return None
+        caller, row = next(iter(self._rows.items()))
+        waiter = row.popitem(last=False)[0]
+        self._rows.move_to_end(caller)
+        self._shorten(caller)
+        return waiter
+
+    def make_room(self, caller: str) -> Waiter | None:
+        """For one more of this caller's. Returns who stands in line no more for that: the last of the caller who has
+        most in line; None where nobody has more than this one."""
+        longest = max(self._rows, key=lambda other: len(self._rows[other]), default=caller)
+        if len(self._rows.get(longest, ())) <= len(self._rows.get(caller, ())):
+            return None
+        waiter = self._rows[longest].popitem()[0]
+        self._shorten(longest)
+        return waiter
+
+    def _shorten(self, caller: str) -> None:
+        self.waiting -= 1
+        if not self._rows[caller]:
+            del self._rows[caller]
