@@ -23,7 +23,7 @@ LAST_LINES_SECONDS = 1.0
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-ENGINE_LOST = 3
+LOST = 3
 
 # New objects after which the garbage collector looks at the young ones. Those of a call are gone without it, so that
 # Python's own 700 mostly finds calls under way, again and again.
@@ -31,7 +31,7 @@ COLLECT_AFTER_OBJECTS = 5_000
 
 
 def main() -> None:
-    """Exit 0 after a drain, 1 where the server cannot start, 2 for a wrong flag or variable, 3 with a lost engine."""
+    """Exit 0 after a drain, 1 where it cannot start, 2 for a wrong flag or variable, 3 with engine or port lost."""
     try:
         settings = read_settings(sys.argv[1:])
     except SettingsError as error:
@@ -57,13 +57,13 @@ async def _serve(settings: Settings) -> int:
         for number in STOP_SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         print(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}", flush=True)  # noqa: T201
-        events = [asyncio.create_task(event.wait()) for event in (stop, server.engine_lost)]
-        await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
-        if stop.is_set():
-            await server.drain()
-        else:
+        ends = [asyncio.create_task(stop.wait()), asyncio.create_task(server.lost())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
             await server.abandon()
-        return ENGINE_LOST if server.engine_lost.is_set() else 0
+            return LOST
+        await server.drain()
+        return LOST if server.engine_lost.is_set() else 0
 
 
 def _spare_loaded() -> None:

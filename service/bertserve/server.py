@@ -25,7 +25,7 @@ from bertserve.interceptors.open_calls import OpenCalls
 from bertserve.interceptors.translation import StatusInterceptor
 from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
 from bertserve.loading import load_model, measure_speed
-from bertserve.logs import log, log_warning
+from bertserve.logs import log, log_error, log_warning
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.oip.service import InferenceServicer
@@ -82,6 +82,14 @@ class Server:
             log("grace is over", open_calls=self._open_calls.count)
         await self._open_calls.wait_for_quiet(QUIET_SECONDS, QUIET_TIMEOUT_SECONDS)
         await self._grpc_server.stop(grace=0)
+
+    async def lost(self) -> None:
+        """Returns once nobody can be served any more: the engine is lost, or gRPC has closed its port by itself."""
+        closed = asyncio.create_task(self._grpc_server.wait_for_termination())
+        ends = (closed, asyncio.create_task(self.engine_lost.wait()))
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if closed.done() and not self._open_calls.is_leaving:
+            log_error("gRPC has closed its port, the process ends")
 
     async def abandon(self) -> None:
         """Send what the callers of a lost engine are told, and no more."""

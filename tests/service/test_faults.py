@@ -101,6 +101,30 @@ def test_server_whose_engine_stays_stalled_exits(tmp_path: Path) -> None:
         assert server.process.wait(timeout=100) == 3
 
 
+ENDING_SERVER = """
+from bertserve import unserved
+from bertserve.__main__ import main
+
+async def fail(acceptor):
+    await acceptor._request_call()
+    raise RuntimeError
+
+unserved._Acceptor._refuse_unserved = fail
+main()
+"""
+
+
+def test_server_whose_port_is_closed_exits(tmp_path: Path) -> None:
+    """Whatever ends gRPC's loop: a process without a port answers no probe of the metrics port any more."""
+    program = tmp_path / "ending_server.py"
+    program.write_text(ENDING_SERVER)
+    with running_server(PRETRAINING, program=program) as server, grpc.insecure_channel(server.target) as channel:
+        with pytest.raises(grpc.RpcError):
+            channel.unary_unary("/a/b")(b"", timeout=60)
+        assert server.process.wait(timeout=60) == 3
+    assert "gRPC has closed its port" in "".join(server.log)
+
+
 def test_drain_ends_in_time_though_a_run_does_not(tmp_path: Path) -> None:
     """Past the grace the process leaves, with status 0, whatever its lanes do."""
     stall = tmp_path / "stall"
