@@ -43,6 +43,14 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # h
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return health_pb2.HealthCheckResponse(status=self._status(is_known=True))
 
+    async def List(
+        self,
+        request: health_pb2.HealthListRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
+    ) -> health_pb2.HealthListResponse:
+        status = health_pb2.HealthCheckResponse(status=self._status(is_known=True))
+        return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._names, status))
+
     async def Watch(
         self,
         request: health_pb2.HealthCheckRequest,

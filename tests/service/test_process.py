@@ -149,6 +149,11 @@ def test_health_is_serving_for_the_server_and_the_service(server: RunningServer)
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", "bertapi.v1.BertService"):
             assert health.Check(health_pb2.HealthCheckRequest(service=name), timeout=30).status == SERVING
+        listed = health.List(health_pb2.HealthListRequest(), timeout=30).statuses
+        assert {name: health.status for name, health in listed.items()} == {
+            "": SERVING,
+            "bertapi.v1.BertService": SERVING,
+        }
 
 
 def test_reflection_lists_the_service(server: RunningServer) -> None:
