@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
 import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.errors import Overloaded
+from bertserve.interceptors.outbox import Outbox
 from bertserve.tasks.analysis import cut_portions
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,28 +57,49 @@ def test_tokens_over_the_answer_limit_are_refused() -> None:
         assert len(stub.Tokenize(pb.TokenizeRequest(inputs=[text]), timeout=30).results) == 1
 
 
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 4_000_000)), max_size=60))
+def test_outbox_keeps_room_for_others(answers: list[tuple[str, int]]) -> None:
+    """Of ten million bytes four callers can leave no less than a sixteenth; and once all is read, which counts once,
+    there is all of it again."""
+    outbox = Outbox(10_000_000)
+    reads: list[Callable[[], None]] = []
+    for caller, size in answers:
+        with contextlib.suppress(Overloaded):
+            reads.append(outbox.put(caller, size))
+        for newcomers in (1, 300_000):
+            outbox.put("newcomer", newcomers)()
+    for read in (*reads, *reads):
+        read()
+    outbox.put("newcomer", 5_000_000)()
+    with pytest.raises(Overloaded):
+        outbox.put("newcomer", 5_000_001)
+
+
 def test_answers_that_nobody_reads_do_not_pile_up() -> None:
-    """As many as four of the largest wait for their callers. What comes then is refused, unless it is small; and they
-    make room once their callers leave."""
+    """Of one connection no more of them wait than leave room for as many of others. What comes then is refused, unless
+    it is small; and they make room once their caller leaves."""
     options = pb.EmbedOptions(pooling=pb.POOLING_NONE, layers=[0, 1, 2])
     large = pb.EmbedRequest(inputs=[pb.TextInput(text="the cat sat on the mat " * 9)] * 12, options=options)
     small = pb.EmbedRequest(inputs=[pb.TextInput(text="cat")])
     answered = 'grpc_method="Embed",grpc_service="bertapi.v1.BertService",grpc_type="unary"'
+    # Or the client would take some megabytes before anybody reads them.
+    own = [("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
     with (
         running_server(PRETRAINING, "--max-response-bytes", "300000") as server,
-        # Or the client would take some megabytes before anybody reads them.
-        grpc.insecure_channel(server.target, [("grpc.http2.bdp_probe", 0)]) as channel,
+        grpc.insecure_channel(server.target, own) as channel,
+        grpc.insecure_channel(server.target, own) as other,
     ):
         embed = channel.unary_stream("/bertapi.v1.BertService/Embed")
-        unread = [embed(large.SerializeToString(), timeout=60) for _ in range(4)]
-        server.wait_for(f'grpc_server_handled_total{{grpc_code="OK",{answered}}}', 4)
+        unread = [embed(large.SerializeToString(), timeout=60) for _ in range(2)]
+        server.wait_for(f'grpc_server_handled_total{{grpc_code="OK",{answered}}}', 2)
         stub = pb_grpc.BertServiceStub(channel)
         with pytest.raises(grpc.RpcError, match="wait for their callers") as caught:
             stub.Embed(large, timeout=60)
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert server.sample('bertserve_rejected_total{model="",reason="queue_full"}') == 1
         assert stub.Embed(small, timeout=60).embeddings
+        assert pb_grpc.BertServiceStub(other).Embed(large, timeout=60).embeddings
         for call in unread:
             call.cancel()
-        server.wait_for(f'grpc_server_handled_total{{grpc_code="OK",{answered}}}', 5)
+        server.wait_for(f'grpc_server_handled_total{{grpc_code="OK",{answered}}}', 4)
         assert stub.Embed(large, timeout=60).embeddings

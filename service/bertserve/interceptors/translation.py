@@ -21,7 +21,7 @@ from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler, Respond
 from bertserve.interceptors.decoding import FEW_FIELDS, decode
 from bertserve.interceptors.frames import forget_frames
 from bertserve.interceptors.open_calls import OpenCalls
-from bertserve.interceptors.outbox import SMALL_BYTES, Outbox
+from bertserve.interceptors.outbox import Outbox
 from bertserve.logs import log_failure
 from bertserve.metrics import Metrics
 from bertserve.statuses import INTERNAL_TEXT, STATUSES
@@ -29,12 +29,13 @@ from bertserve.statuses import INTERNAL_TEXT, STATUSES
 # Where clients look for a google.rpc.Status (grpc/grpc: doc/statuscodes.md, "Richer error model").
 DETAILS_KEY = "grpc-status-details-bin"
 
-# Of the largest, or more of smaller ones: that many may wait for their callers to read them.
+# Of the largest, or more of smaller ones: that many may wait for all callers together to read them.
 UNREAD_ANSWERS = 4
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Decodes requests of our services, and turns every error into its status with details a program can read."""
+    """Decodes requests of our services, and turns every error into its status with details a program can read. Of all
+    services, bounds the answers that wait to be read."""
 
     def __init__(
         self, open_calls: OpenCalls, metrics: Metrics, services: Iterable[str], max_inputs: int, max_response_bytes: int
@@ -46,12 +47,15 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         self._outbox = Outbox(UNREAD_ANSWERS * max_response_bytes)
         self._most_fields = max(FEW_FIELDS, 2 * max_inputs)
         self._answer = lru_cache(KEPT_HANDLERS)(self._answer)  # type: ignore[method-assign]
+        self._answer_health = lru_cache(KEPT_HANDLERS)(self._answer_health)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
         handler = await continuation(details)
-        if handler is None or not str(details.method).startswith(self._prefixes):
-            return handler
-        return self._answer(handler)
+        if handler is None:
+            return None
+        if str(details.method).startswith(self._prefixes):
+            return self._answer(handler)
+        return handler if handler.unary_unary is None else self._answer_health(handler)
 
     def _answer(self, handler: Handler) -> Handler:
         return self._answer_unary(handler) if handler.unary_unary is not None else self._answer_stream(handler)
@@ -87,6 +91,20 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
 
         return grpc.stream_stream_rpc_method_handler(cast("Any", answered), None, handler.response_serializer)
 
+    def _answer_health(self, handler: Handler) -> Handler:
+        """Which is asked while the server drains too, and has statuses of its own."""
+        respond: Respond = cast("Any", handler.unary_unary)
+
+        async def answered(request: Any, context: Context) -> Any:
+            answer = await respond(request, context)
+            try:
+                self._post(context, answer.ByteSize())
+            except Overloaded as error:
+                await abort(context, error)
+            return answer
+
+        return grpc.unary_unary_rpc_method_handler(answered, handler.request_deserializer, handler.response_serializer)
+
     @contextmanager
     def _entered(self, context: Context) -> Iterator[None]:
         """Count the call in, until its last byte is sent rather than until its handler returns."""
@@ -103,11 +121,9 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
                 leave()
 
     def _post(self, context: Context, size: int) -> None:
-        """Hold the room of a large answer until its last byte is sent."""
-        if size <= SMALL_BYTES:
-            return
+        """Hold the room of an answer until its last byte is sent."""
         try:
-            give_back = self._outbox.put(size)
+            give_back = self._outbox.put(context.peer(), size)
         except Overloaded:
             self._metrics.rejected.labels("", "queue_full").inc()
             raise
