@@ -166,6 +166,15 @@ def test_reflection_lists_the_service(server: RunningServer) -> None:
         assert {"bertapi.v1.BertService", "grpc.health.v1.Health"} <= names
 
 
+def test_reflection_is_asked_by_messages(server: RunningServer) -> None:
+    """What is none is its caller's fault, and leaves no trace in the log."""
+    with grpc.insecure_channel(server.target) as channel:
+        ask = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        with pytest.raises(grpc.RpcError) as caught:
+            next(ask(iter([b"\xff"]), timeout=30))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(("path", "status"), [("/livez", 200), ("/readyz", 200), ("/metrics", 200), ("/", 404)])
 def test_pages_of_the_metrics_port(server: RunningServer, path: str, status: int) -> None:
     """Liveness, readiness and metrics are plain HTTP."""

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 import grpc
 
 from bertserve.calls import Context
-from bertserve.errors import Overloaded, RequestError
+from bertserve.errors import Overloaded, RequestError, Undecodable
 from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler
 from bertserve.interceptors.counting import count_refused
 from bertserve.interceptors.decoding import parse
@@ -109,6 +109,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         """A stream may wait for its next message as long as it likes, so that streams cannot take turns: they are
         counted instead."""
         respond = cast("Any", handler.stream_stream)
+        parser = handler.request_deserializer
 
         async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
             if self._free_streams == 0:
@@ -116,17 +117,19 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
                 await self._refuse(path, handler, context, error)
             self._free_streams -= 1
             messages = cast("AsyncGenerator[bytes]", aiter(requests))
+            # Our own services decode theirs, and tell their callers what is none.
+            decoded = messages if parser is None else (parse(parser, message) async for message in messages)
             try:
-                async with aclosing(respond(messages, context)) as responses:
+                async with aclosing(respond(decoded, context)) as responses:
                     async for response in responses:
                         yield response
+            except Undecodable as error:
+                await abort(context, error)
             finally:
                 self._free_streams += 1
                 await messages.aclose()  # as of a unary request
 
-        return grpc.stream_stream_rpc_method_handler(
-            cast("Any", received), handler.request_deserializer, handler.response_serializer
-        )
+        return grpc.stream_stream_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
     def _hold(self, size: int) -> int:
         """Bytes to give back after the call. Raises Overloaded where a large request finds no room."""
