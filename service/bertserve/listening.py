@@ -114,8 +114,9 @@ def _connection_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS * 1000)),
         ("grpc.keepalive_time_ms", int(SILENT_SECONDS * 1000)),
         ("grpc.keepalive_timeout_ms", int(ANSWER_SECONDS * 1000)),
-        # Clients that keep idle connections alive with pings are welcome.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        # Clients that keep idle connections alive with pings are welcome. gRPC's send one in ten seconds at most, of
+        # which some come closer to each other; a few that come too early end the connection.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # Or gRPC lets a client whose connection is fast send megabytes of a message that nobody asked for yet.
         ("grpc.http2.bdp_probe", 0),

@@ -15,7 +15,10 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.listening import _connection_options
+from bertserve.settings import read_settings
 from certificates import Authority
+from grpc._cython import cygrpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from servers import PLAIN, RunningServer, running_server
 
@@ -56,6 +59,13 @@ def client_ports(server: RunningServer) -> set[str]:
     tables = "".join(Path(f"/proc/net/{name}").read_text(encoding="ascii") for name in ("tcp", "tcp6"))
     rows = (line.split()[1:4] for line in tables.splitlines())
     return {local for local, remote, state in rows if (remote.rpartition(":")[2], state) == (port, ESTABLISHED)}
+
+
+def test_options_of_connections_are_known_to_grpc() -> None:
+    """It says nothing of one that is not."""
+    library = Path(cygrpc.__file__).read_bytes()
+    for name, _ in _connection_options(read_settings([])):
+        assert f"{name}\0".encode() in library, name
 
 
 def test_old_connection_is_told_to_go_and_closed(aging_server: RunningServer) -> None:
