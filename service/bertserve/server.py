@@ -41,7 +41,7 @@ from bertserve.tuning import tune
 BERT_SERVICE = bert_service_pb2.DESCRIPTOR.services_by_name["BertService"]
 OPEN_INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
 
-# Before the port closes: how long nobody may have called, and how long to wait for that at most.
+# Before the port closes: how long no call may have come or ended, and how long to wait for that at most.
 QUIET_SECONDS = 0.1
 QUIET_TIMEOUT_SECONDS = 2.0
 

@@ -16,13 +16,13 @@ class OpenCalls:
         self.count = 0
         self.is_leaving = False
         self.draining = asyncio.Event()
-        self._last_arrival = time.monotonic()
+        self._last_change = time.monotonic()
         self._none_left = asyncio.Event()
         self._none_left.set()
 
     def enter(self) -> Callable[[], None]:
         """Count a call in; what comes back counts it out, once. Raises EngineUnavailable while draining."""
-        self._last_arrival = time.monotonic()
+        self._last_change = time.monotonic()
         if self.draining.is_set():
             raise EngineUnavailable("the server is draining; call another replica")
         self.count += 1
@@ -34,6 +34,7 @@ class OpenCalls:
             if is_open:
                 is_open = False
                 self.count -= 1
+                self._last_change = time.monotonic()
                 if self.count == 0:
                     self._none_left.set()
 
@@ -48,12 +49,13 @@ class OpenCalls:
         return True
 
     async def wait_for_quiet(self, quiet_seconds: float, timeout_seconds: float) -> None:
-        """Until nobody has called for a while, so that what is on its way is still refused by status.
+        """Until no call has come or ended for a while, so that what is on its way is still refused by status, and who
+        still sends, as a stream's caller does, hears how his call ended: a closed connection would be all he sees.
 
         gRPC cancels calls that a stopping server received but did not accept yet, and CANCELLED is not retried
         (grpc/grpc issue 41785).
         """
         ends = time.monotonic() + timeout_seconds
         # Every call moves the end, so that no single event says when it has come.
-        while (left := min(ends, self._last_arrival + quiet_seconds) - time.monotonic()) > 0:  # noqa: ASYNC110
+        while (left := min(ends, self._last_change + quiet_seconds) - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
