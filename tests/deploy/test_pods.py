@@ -87,7 +87,7 @@ def playing(name: str, manifest: list[Resource], parent: Path) -> Iterator[None]
     file = parent / f"{name}.yaml"
     file.write_text(yaml.safe_dump_all(manifest))
     try:
-        engine("podman", "play", "kube", file)
+        engine("podman", "play", "kube", "--replace", file)
         yield
     finally:
         engine("podman", "pod", "rm", "--force", "--time=0", name, check=False)
