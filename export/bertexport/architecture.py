@@ -62,6 +62,11 @@ class Architecture:
     problem_type: ProblemType | None
 
     @property
+    def longest_text(self) -> int:
+        """Positions for tokens: the longest input in tokens, special ones included."""
+        return self.position_limit - self.position_offset
+
+    @property
     def projects(self) -> bool:
         """Whether the embeddings have another size than the layers."""
         return self.embedding_size != self.hidden_size

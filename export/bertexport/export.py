@@ -19,7 +19,7 @@ from bertexport.calibration import plan_int8, rank_parts
 from bertexport.errors import ExportError
 from bertexport.fitting import Fit, fit_int8
 from bertexport.golden_cases import choose_golden, expect_golden, make_cases
-from bertexport.inputs import fill_gaps, make_items, read_texts
+from bertexport.inputs import fill_gaps, make_items, read_long_texts, read_texts
 from bertexport.quantization import Int8Plan
 from bertexport.reference import Reference, expect, load_reference
 from bertexport.report import Operators, Report, write_report
@@ -51,8 +51,9 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         source = read_source(request, staging, progress)
         with progress.step("Load the checkpoint in PyTorch"):
             reference = load_reference(source.checkpoint.directory, source.weights, source.architecture.heads)
-            built_in = make_items(source.tokenizer, read_texts(None), source.architecture)
-            asked = make_items(source.tokenizer, verification, source.architecture)
+            long_texts = read_long_texts(source.architecture)
+            built_in = make_items(source.tokenizer, [*read_texts(None), *long_texts], source.architecture)
+            asked = make_items(source.tokenizer, [*verification, *long_texts], source.architecture)
             items, gaps = fill_gaps(asked, built_in, source.architecture.heads)
         with progress.step("Run it in PyTorch", len(items)) as advance:
             expected = [expect(reference, item, advance) for item in items]

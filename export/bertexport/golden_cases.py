@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 from bertserve.engine.golden import GoldenCase, comparable_outputs
-from bertserve.engine.items import Float32s, Item, ItemOutputs
+from bertserve.engine.items import Float32s, Item, ItemOutputs, Wanted
 from bertserve.engine.session import Engine
 
+from bertexport.attention import LONG_TEXT_TOKENS
 from bertexport.reference import Expected, Reference, ReferenceOutputs
 
 CASES = 4
@@ -18,13 +19,18 @@ TARGETS = 5
 
 
 def choose_golden(items: list[Item]) -> list[Item]:
-    """Inputs from short to long that between them ask every head, for the first and the last layer."""
+    """Inputs from short to long that between them ask every head, for the first and the last layer.
+
+    A graph with a way for long texts is proved on it by the last layer of one more input.
+    """
     short = [item for item in items if item.length <= LONGEST_TOKENS] or [min(items, key=lambda item: item.length)]
     # Items that ask the most outputs come first; the others only where there are too few of these.
     asking = max(_asked(item) for item in short)
     richest = sorted((item for item in short if _asked(item) == asking), key=lambda item: item.length)
     places = sorted({round(index * (len(richest) - 1) / (CASES - 1)) for index in range(CASES)})
-    return [_narrow(richest[place]) for place in places]
+    long = [item for item in items if item.length > LONG_TEXT_TOKENS]
+    last_layers = [replace(item, wanted=Wanted(layers=item.wanted.layers[-1:])) for item in long[:1]]
+    return [*(_narrow(richest[place]) for place in places), *last_layers]
 
 
 def expect_golden(reference: Reference, items: list[Item]) -> list[Expected]:

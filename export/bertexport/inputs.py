@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -12,6 +13,7 @@ from bertserve.engine.items import Item, Wanted
 from bertserve.tokenizer import LITERAL_MASK, Text, TokenizedText, Tokenizer, Truncation
 
 from bertexport.architecture import Architecture
+from bertexport.attention import LONG_TEXT_TOKENS
 from bertexport.errors import ExportError
 
 # What texts are for. A bundle is verified on others than those that its precision was calibrated on.
@@ -24,15 +26,25 @@ WORDS_PER_MASK = 7
 OTHER_SENTENCE = 11
 TOP_K = 10
 SPREAD_TARGETS = 64
+# More tokens than LONG_TEXT_TOKENS, since a word is a token at least.
+LONG_TEXT_WORDS = LONG_TEXT_TOKENS + 32
 
 
 def read_texts(path: Path | None, use: Use = "verify") -> list[Text]:
     """A file with a text a line, a tab between the texts of a pair; the built-in texts where there is none."""
     if path is None:
-        built_in = resources.files("bertexport") / "texts" / BUILT_IN[use]
-        return list(_vary(built_in.read_text(encoding="utf-8").splitlines()))
+        return list(_vary(_read_built_in(use)))
     texts = read_text_file(path, f"--{use}")
     return [_mask(text.text, text.text_pair, first=index) for index, text in enumerate(texts)]
+
+
+def read_long_texts(architecture: Architecture) -> list[Text]:
+    """A built-in text that takes the graph's way for long texts; no text if the model has no such way."""
+    if architecture.longest_text <= LONG_TEXT_TOKENS:
+        return []
+    words = " ".join(_read_built_in("verify")).split()
+    repeated = itertools.islice(itertools.cycle(words), LONG_TEXT_WORDS)
+    return [_mask(" ".join(repeated))]
 
 
 def read_text_file(path: Path, option: str) -> list[Text]:
@@ -94,6 +106,11 @@ def _asks(item: Item, head: Head) -> bool:
             return wanted.classify
         case Head.TOKEN_CLASSIFICATION:
             return wanted.tag
+
+
+def _read_built_in(use: Use) -> list[str]:
+    """Sentences."""
+    return (resources.files("bertexport") / "texts" / BUILT_IN[use]).read_text(encoding="utf-8").splitlines()
 
 
 def _vary(sentences: list[str]) -> Iterator[Text]:

@@ -5,7 +5,8 @@ Knows the operators, not the model. The same calls always give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,15 @@ class NodeWriter:
         """Add a node with several outputs."""
         self.nodes.append(helper.make_node(operator, inputs, outputs, name=outputs[0], **attributes))
         return outputs
+
+    @contextlib.contextmanager
+    def subgraph(self) -> Iterator[list[onnx.NodeProto]]:
+        """Collect the nodes that are written in the block for a subgraph. Constants stay outside of it."""
+        outer, self.nodes = self.nodes, []
+        try:
+            yield self.nodes
+        finally:
+            self.nodes = outer
 
     def gather(self, rows: str, indices: str, output: str) -> str:
         return self.node("Gather", [rows, indices], output, axis=0)

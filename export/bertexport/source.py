@@ -92,7 +92,7 @@ def _describe_model(
     sentence: SentenceFiles,
     special_tokens: SpecialTokens,
 ) -> ModelFacts:
-    positions = architecture.position_limit - architecture.position_offset
+    positions = architecture.longest_text
     return ModelFacts(
         family=checkpoint.family.name,
         heads=architecture.heads,

@@ -8,7 +8,8 @@ and fetches them.
                      group_starts [G + 1]: first row of each group, and T;  group_shapes [G, 3]: count, length, -1
                      mask_rows [M], pooler_rows [P], next_sentence_rows [N], class_rows [C]: rows that a head reads;
                      tag_rows [R]: every row of the items whose tokens are labelled
-                     top_k [1];  target_masks [Q]: index into mask_rows;  target_ids [Q]
+                     top_k [1];  target_masks [Q]: index into mask_rows, ascending;  target_ids [Q]
+                     wanted_layers [W]: layers that any item wants; graphs for long texts alone have it
     outputs          hidden_0 … hidden_L [T, H];  pooled [P, H];  mask_top_ids int64 [M, k], mask_top_log_probs [M, k];
                      target_log_probs [Q];  next_sentence_logits [N, 2];  class_logits [C, labels];
                      tag_logits [R, labels]
@@ -79,6 +80,7 @@ def pack(items: Sequence[Item], position_offset: int) -> PackedBatch:
             if item.wanted.tag
             for row in range(start, start + item.length)
         ),
+        "wanted_layers": _rows(_wanted_layers(items)),
         **_mask_feeds(items, starts),
     }
     return PackedBatch(items=tuple(items), feeds=feeds, fetches=_fetches(items), starts=tuple(starts))
@@ -145,9 +147,12 @@ def _mask_feeds(items: Sequence[Item], starts: Sequence[int]) -> dict[str, Int64
     }
 
 
+def _wanted_layers(items: Sequence[Item]) -> list[int]:
+    return sorted({layer for item in items for layer in item.wanted.layers})
+
+
 def _fetches(items: Sequence[Item]) -> tuple[str, ...]:
-    layers = sorted({layer for item in items for layer in item.wanted.layers})
-    names = [hidden_output(layer) for layer in layers]
+    names = [hidden_output(layer) for layer in _wanted_layers(items)]
     if any(item.wanted.mask_positions for item in items):
         names += MASK_OUTPUTS
     if any(item.wanted.pooler for item in items):
