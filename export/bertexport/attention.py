@@ -18,9 +18,6 @@ from bertexport.nodes import CONTRIB_DOMAIN, NodeWriter
 
 Nodes = tuple[tuple[str, str, str], ...]
 
-# Both operators are equally fast here. Longer texts are faster by flash attention; shorter ones take little memory.
-LONG_TEXT_TOKENS = 512
-
 # A name that begins with a dot belongs to the layer and gets its name before it.
 ATTEND: Nodes = (("Attention", ".query .key .value", ".attended"),)
 ATTEND_LONG: Nodes = (("MultiHeadAttention", ".query .key .value", ".attended_long"),)

@@ -118,7 +118,18 @@ def _record(staging: Path, trial: Trial, notes: tuple[str, ...]) -> Manifest:
     verdict = trial.verdict
     draft = trial.manifest.model_copy(update={"accuracy": verdict.figures, "accuracy_loss": verdict.failures})
     files = record_files(staging)
-    write_report(Report(manifest=draft, verdict=verdict, operators=trial.operators, files=files, notes=notes), staging)
+    longest_text_bytes = trial.engine.estimate_run_bytes(draft.model.max_tokens)
+    write_report(
+        Report(
+            manifest=draft,
+            verdict=verdict,
+            operators=trial.operators,
+            files=files,
+            notes=notes,
+            longest_text_bytes=longest_text_bytes,
+        ),
+        staging,
+    )
     manifest = draft.model_copy(update={"files": record_files(staging)})
     write_manifest(staging, manifest)
     return manifest

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from bertserve.engine.golden import GoldenCase, comparable_outputs
 from bertserve.engine.items import Float32s, Item, ItemOutputs, Wanted
+from bertserve.engine.run_memory import LONG_TEXT_TOKENS
 from bertserve.engine.session import Engine
 
-from bertexport.attention import LONG_TEXT_TOKENS
 from bertexport.reference import Expected, Reference, ReferenceOutputs
 
 CASES = 4

@@ -15,10 +15,11 @@ import onnx
 from bertserve.bundle import Head
 from bertserve.engine.items import Float32s
 from bertserve.engine.packing import hidden_output
+from bertserve.engine.run_memory import LONG_TEXT_TOKENS
 from onnx import TensorProto, helper
 
 from bertexport.architecture import Architecture, Weights
-from bertexport.attention import LONG_TEXT_TOKENS, write_attention
+from bertexport.attention import write_attention
 from bertexport.family import LAYER_ACTIVATION, Kind, Module, Step
 from bertexport.int8_nodes import Int8Writer
 from bertexport.masked_words import write_masked_words

@@ -10,10 +10,10 @@ from typing import Literal
 
 from bertserve.bundle import Head
 from bertserve.engine.items import Item, Wanted
+from bertserve.engine.run_memory import LONG_TEXT_TOKENS
 from bertserve.tokenizer import LITERAL_MASK, Text, TokenizedText, Tokenizer, Truncation
 
 from bertexport.architecture import Architecture
-from bertexport.attention import LONG_TEXT_TOKENS
 from bertexport.errors import ExportError
 
 # What texts are for. A bundle is verified on others than those that its precision was calibrated on.

@@ -10,12 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
+from bertserve.engine.run_memory import LOGITS_BYTES
 from onnx import TensorProto, helper
 
 from bertexport.nodes import NodeWriter
-
-#: Largest array of logits, in bytes. 512 masks of BERT's 30,522 pieces stay below it.
-LOGITS_BYTES = 64 * 1024 * 1024
 
 # The outputs of the head, and the type of each.
 OUTPUT_TYPES = {

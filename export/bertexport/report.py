@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from bertserve.bundle import FileRecord, Manifest
+from bertserve.bundle import GRAPH_DATA_NAME, GRAPH_NAME, TOKENIZER_NAME, FileRecord, Manifest
 
 from bertexport.errors import ExportError
 from bertexport.verification import Band, Verdict
@@ -21,6 +21,8 @@ from bertexport.verification import Band, Verdict
 FORBIDDEN_OPERATORS = frozenset({"Softmax", "SkipLayerNormalization", "BiasGelu", "EmbedLayerNormalization"})
 # How a layer's fused attention may be written: one node, or one for short texts and one for long ones.
 ATTENTION_OPERATORS = ("Attention", "MultiHeadAttention")
+# A tokenizer in memory, in sizes of its file. Measured with 250,000 pieces.
+TOKENIZER_FACTOR = 10
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
 
 BAND_COLUMNS = (
@@ -47,19 +49,29 @@ class Operators:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """notes: what a reader should know besides the figures, such as tensors that no head reads."""
+    """notes: what a reader should know besides the figures, such as tensors that no head reads.
+
+    longest_text_bytes: memory that a run of the longest text takes beside the weights.
+    """
 
     manifest: Manifest
     verdict: Verdict
     operators: Operators
     files: dict[str, FileRecord]
     notes: tuple[str, ...]
+    longest_text_bytes: int
 
 
 def count_operators(path: Path) -> OperatorCounts:
     """Nodes of a graph file by `domain::type`; the standard operators have no domain."""
     graph = onnx.load(path, load_external_data=False).graph
     return dict(sorted(Counter(_operator_names(graph)).items()))
+
+
+def sum_loaded_bytes(files: dict[str, FileRecord]) -> int:
+    """Memory of what a server loads: the graph's files as they are, the tokenizer as a multiple of its file."""
+    weights = sum(record.size for name, record in files.items() if name in (GRAPH_NAME, GRAPH_DATA_NAME))
+    return weights + TOKENIZER_FACTOR * files[TOKENIZER_NAME].size
 
 
 def check_operators(operators: Operators, layer_count: int) -> None:
@@ -122,6 +134,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "layers": [asdict(layer) for layer in report.verdict.layers],
         "bands": [asdict(band) for band in report.verdict.bands],
         "operators": asdict(report.operators),
+        "memory_bytes": {"loaded": sum_loaded_bytes(report.files), "longest_text": report.longest_text_bytes},
         "file_bytes": {name: record.size for name, record in report.files.items()},
         "environment": describe_environment(),
         "notes": list(report.notes),
@@ -152,6 +165,11 @@ def _as_markdown(report: Report) -> Iterator[str]:
     names = sorted({*report.operators.exported, *report.operators.optimized})
     counts = ((n, report.operators.exported.get(n, 0), report.operators.optimized.get(n, 0)) for n in names)
     yield from _table(("operator", "exported", "as the session runs it"), counts)
+    yield "\n## Memory\n"
+    yield "A server needs about 100 MB, what is loaded, and the longest text on each of its lanes.\n"
+    memory = (("loaded: weights and tokenizer", sum_loaded_bytes(report.files)),
+              (f"a text of {model.max_tokens:,} tokens, while it runs", report.longest_text_bytes))  # fmt: skip
+    yield from _table(("memory", "bytes, about"), ((name, f"{size:,}") for name, size in memory))
     yield "\n## Files\n"
     yield from _table(("file", "bytes"), ((name, f"{record.size:,}") for name, record in report.files.items()))
     yield "\n## Environment\n"

@@ -177,7 +177,11 @@ class StreamedAnalysis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """What is served under a name. heads, default_pooling: lower-case names of the API's enums, such as `masked_lm`."""
+    """What is served under a name. heads, default_pooling: lower-case names of the API's enums, such as `masked_lm`.
+
+    loaded_bytes: memory that the bundle takes on the server; longest_text_bytes: memory that its longest text takes
+    beside it, on each lane. Both are 0 if the server does not tell.
+    """
 
     name: str
     bundle_id: str
@@ -200,6 +204,8 @@ class Model:
     max_response_bytes: int
     default_pooling: str
     default_normalize: bool
+    loaded_bytes: int = 0
+    longest_text_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

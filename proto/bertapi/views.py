@@ -104,10 +104,18 @@ def show_model(model: results.Model) -> str:
         ("default pooling", model.default_pooling + (", normalized" if model.default_normalize else "")),
         ("limits", f"{model.max_inputs:,} inputs, {model.max_characters:,} characters a text, top {model.max_top_k:,}"),
         ("largest answer", f"{model.max_response_bytes / 2**20:,.0f} MiB"),
+        ("memory", _show_memory(model)),
     ]
     accuracy = [(name, f"{value:.6g}") for name, value in sorted(model.accuracy.items())]
     measured = "\n\nagreement with the checkpoint, as measured at export\n" + render_table("<>", accuracy)
     return render_table("<<", facts) + (measured if accuracy else "")
+
+
+def _show_memory(model: results.Model) -> str:
+    if not model.longest_text_bytes:
+        return "unknown"
+    loaded, longest = (f"{size / 2**20:,.0f} MiB" for size in (model.loaded_bytes, model.longest_text_bytes))
+    return f"{loaded} loaded, {longest} more on each lane for the longest text"
 
 
 def show_models(models: Sequence[results.Model]) -> str:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from bertserve.batching.admission import Speed
 from bertserve.bundle import check_hashes, open_bundle
 from bertserve.engine.golden import prove_golden, read_golden
 from bertserve.engine.session import Engine
+from bertserve.memory import resident_bytes
 from bertserve.models import ServedModel
 from bertserve.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryShortage:
+    """A memory limit below what the served models may need."""
+
+    limit_bytes: int
+    needed_bytes: int
 
 
 def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
@@ -19,6 +30,7 @@ def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
 
     Raises BundleError.
     """
+    resident_before = resident_bytes()
     bundle = open_bundle(path)
     with ThreadPoolExecutor(1) as beside:
         checking = beside.submit(check_hashes, bundle)
@@ -30,7 +42,29 @@ def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
     golden = tuple(read_golden(bundle.golden_path))
     prove_golden(engine, golden)
     tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
-    return ServedModel(name=name, bundle=bundle, tokenizer=tokenizer, engine=engine, golden=golden)
+    return ServedModel(
+        name=name,
+        bundle=bundle,
+        tokenizer=tokenizer,
+        engine=engine,
+        golden=golden,
+        loaded_bytes=max(0, resident_bytes() - resident_before),
+        longest_text_bytes=engine.estimate_run_bytes(bundle.model.max_tokens),
+    )
+
+
+def find_memory_shortage(
+    models: Sequence[ServedModel], limit_bytes: int | None, lane_count: int, queue_tokens: int
+) -> MemoryShortage | None:
+    """The memory needed when every lane runs the longest text that may come, if the limit is lower.
+
+    limit_bytes: of the loaded process, None without a limit. Texts longer than queue_tokens never come to a lane.
+    """
+    longest = max(model.engine.estimate_run_bytes(min(model.facts.max_tokens, queue_tokens)) for model in models)
+    needed = resident_bytes() + lane_count * longest
+    if limit_bytes is None or needed <= limit_bytes:
+        return None
+    return MemoryShortage(limit_bytes=limit_bytes, needed_bytes=needed)
 
 
 def measure_speed(model: ServedModel) -> Speed:

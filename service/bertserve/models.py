@@ -14,14 +14,19 @@ from bertserve.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
-    """One bundle under the name that callers use. golden: what its engine can be proven by, whatever became of the
-    files."""
+    """One bundle under the name that clients use.
+
+    golden: the cases that prove its engine, whatever became of the files. loaded_bytes: resident memory that loading it
+    took; 0 if unknown. longest_text_bytes: memory that the longest text takes beside it, on each lane, while it runs.
+    """
 
     name: str
     bundle: Bundle
     tokenizer: Tokenizer
     engine: Engine
     golden: tuple[GoldenCase, ...]
+    loaded_bytes: int = 0
+    longest_text_bytes: int = 0
 
     @property
     def facts(self) -> ModelFacts:

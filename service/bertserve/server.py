@@ -24,8 +24,9 @@ from bertserve.interceptors.counting import MetricsInterceptor
 from bertserve.interceptors.open_calls import OpenCalls
 from bertserve.interceptors.translation import StatusInterceptor
 from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
-from bertserve.loading import load_model, measure_speed
+from bertserve.loading import find_memory_shortage, load_model, measure_speed
 from bertserve.logs import log, log_error, log_warning
+from bertserve.memory import read_memory_limit
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
 from bertserve.oip.service import InferenceServicer
@@ -107,6 +108,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     settings = await loop.run_in_executor(None, _tuned, settings, next(iter(bundles.values())), cores)
     lanes = _open_lanes(settings, cores)
     served = await loop.run_in_executor(None, _load_models, bundles, settings.lane_threads)
+    _warn_of_memory(settings, lanes, served)
     batcher = _make_batcher(settings, lanes, served, metrics)
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
@@ -194,6 +196,13 @@ def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], m
             log_warning("the longest texts are refused, for none could wait", model=model.name,
                         max_tokens=longest, queue_tokens=settings.queue_tokens)  # fmt: skip
     return batcher
+
+
+def _warn_of_memory(settings: Settings, lanes: Lanes, served: list[ServedModel]) -> None:
+    shortage = find_memory_shortage(served, read_memory_limit(), lanes.count, settings.queue_tokens)
+    if shortage is not None:
+        log_warning("the memory limit is lower than the longest texts need, so the kernel may end the process; raise "
+                    "the limit, or lower --lanes or --queue-tokens", **asdict(shortage), lanes=lanes.count)  # fmt: skip
 
 
 def _limits(settings: Settings) -> Limits:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +15,17 @@ import onnx
 import pytest
 import torch
 import transformers
-from bertexport.attention import LONG_TEXT_TOKENS
 from bertexport.export import export_checkpoint
 from bertexport.golden_cases import choose_golden
-from bertexport.masked_words import LOGITS_BYTES
 from bertexport.report import count_operators
 from bertexport.request import ExportRequest
 from bertserve.bundle import Bundle, read_bundle
 from bertserve.engine.golden import comparable_outputs, read_golden
 from bertserve.engine.items import Item, Wanted
+from bertserve.engine.run_memory import LOGITS_BYTES, LONG_TEXT_TOKENS
 from bertserve.engine.session import Engine
 from checkpoints import TINY, write_checkpoint
+from servers import running_server
 
 from .conftest import ALL_HEADS, SilentSteps
 from .test_graph import all_nodes, write_graph
@@ -54,6 +57,28 @@ ids, segments = np.full(length, 7), np.zeros(length, np.int64)
 engine.run_items([Item(input_ids=ids, token_type_ids=segments, wanted=Wanted(layers=(1,)))])
 print(peak_mb() - before)
 """
+
+
+LIMIT_BYTES = 400 * 2**20
+PROGRAM = """
+import os, sys
+with open("{folder}/cgroup.procs", "w") as procs:
+    procs.write(str(os.getpid()))
+from bertserve.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def memory_cgroup() -> Iterator[Path]:
+    """An empty cgroup of version 1; needs root and a system that has it."""
+    folder = Path(f"/sys/fs/cgroup/memory/bertserve-{os.getpid()}")
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    yield folder
+    folder.rmdir()
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +210,28 @@ def test_the_golden_outputs_prove_a_long_text(bundle: Bundle) -> None:
     """A server that computes long texts otherwise than the exporter notices it at load."""
     lengths = [case.item.length for case in read_golden(bundle.golden_path)]
     assert sum(length > LONG_TEXT_TOKENS for length in lengths) == 1
+
+
+def test_a_memory_limit_below_the_need_is_said_at_load(bundle: Bundle, tmp_path: Path, memory_cgroup: Path) -> None:
+    """The line names the limit, the need and the remedies; the server starts all the same."""
+    (memory_cgroup / "memory.limit_in_bytes").write_text(str(LIMIT_BYTES), encoding="ascii")
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(folder=str(memory_cgroup)), encoding="utf-8")
+    with running_server(bundle.path, program=program, environment={"BERTSERVE_LANES": "2"}) as server:
+        assert server.stop() == 0
+    said = [json.loads(line) for line in server.log if "memory limit" in line]
+    assert [(line["level"], line["limit_bytes"]) for line in said] == [("warning", LIMIT_BYTES)]
+    assert said[0]["needed_bytes"] > LIMIT_BYTES
+    assert "--queue-tokens" in said[0]["message"]
+
+
+def test_the_report_says_what_memory_a_bundle_needs(bundle: Bundle, engine: Engine) -> None:
+    """The weights, and the longest text beside them."""
+    report = json.loads((bundle.path / "report.json").read_text(encoding="utf-8"))
+    memory = report["memory_bytes"]
+    assert memory["longest_text"] == engine.estimate_run_bytes(LONGEST)
+    assert memory["loaded"] > bundle.graph_path.stat().st_size
+    assert f"{memory['longest_text']:,}" in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
 
 
 def test_models_of_short_texts_have_short_golden_inputs() -> None:

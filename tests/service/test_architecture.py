@@ -30,7 +30,20 @@ LAYERS = (
     ("engine",),
     ("bundle",),
 )
-LEAVES = {"settings", "errors", "deadlines", "metrics", "logs", "bundle", "cores", "reloading", "tls", "tokens"}
+LEAVES = {
+    "settings",
+    "errors",
+    "deadlines",
+    "metrics",
+    "logs",
+    "bundle",
+    "cgroups",
+    "cores",
+    "memory",
+    "reloading",
+    "tls",
+    "tokens",
+}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
 TRANSPORT = {
     "servicer",

@@ -1285,6 +1285,8 @@ class Model(_message.Message):
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
     DEFAULT_POOLING_FIELD_NUMBER: _builtins.int
     DEFAULT_NORMALIZE_FIELD_NUMBER: _builtins.int
+    LOADED_BYTES_FIELD_NUMBER: _builtins.int
+    LONGEST_TEXT_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     bundle_id: _builtins.str
     source: _builtins.str
@@ -1309,6 +1311,12 @@ class Model(_message.Message):
     default_pooling: Global___Pooling.ValueType
     """What an Embed that leaves them open gets."""
     default_normalize: _builtins.bool
+    loaded_bytes: _builtins.int
+    """Resident memory in bytes that loading the bundle took on this server; 0 if it is unknown."""
+    longest_text_bytes: _builtins.int
+    """Memory in bytes that a text of `max_tokens` takes beside it while it runs, estimated. Each lane may run one. Hidden
+    states that are answered come on top; `max_response_bytes` bounds these. 0 from servers that do not tell.
+    """
     @_builtins.property
     def heads(self) -> _containers.RepeatedScalarFieldContainer[Global___Head.ValueType]: ...
     @_builtins.property
@@ -1343,10 +1351,12 @@ class Model(_message.Message):
         max_response_bytes: _builtins.int = ...,
         default_pooling: Global___Pooling.ValueType = ...,
         default_normalize: _builtins.bool = ...,
+        loaded_bytes: _builtins.int = ...,
+        longest_text_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "architecture", b"architecture", "bundle_id", b"bundle_id", "default_normalize", b"default_normalize", "default_pooling", b"default_pooling", "family", b"family", "heads", b"heads", "hidden_size", b"hidden_size", "labels", b"labels", "layer_count", b"layer_count", "mask_token", b"mask_token", "max_characters", b"max_characters", "max_inputs", b"max_inputs", "max_response_bytes", b"max_response_bytes", "max_tokens", b"max_tokens", "max_top_k", b"max_top_k", "name", b"name", "precision", b"precision", "revision", b"revision", "source", b"source", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accuracy", b"accuracy", "architecture", b"architecture", "bundle_id", b"bundle_id", "default_normalize", b"default_normalize", "default_pooling", b"default_pooling", "family", b"family", "heads", b"heads", "hidden_size", b"hidden_size", "labels", b"labels", "layer_count", b"layer_count", "loaded_bytes", b"loaded_bytes", "longest_text_bytes", b"longest_text_bytes", "mask_token", b"mask_token", "max_characters", b"max_characters", "max_inputs", b"max_inputs", "max_response_bytes", b"max_response_bytes", "max_tokens", b"max_tokens", "max_top_k", b"max_top_k", "name", b"name", "precision", b"precision", "revision", b"revision", "source", b"source", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

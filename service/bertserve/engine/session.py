@@ -12,6 +12,7 @@ from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.mappings import detach
 from bertserve.engine.packing import PackedBatch, pack, unpack
+from bertserve.engine.run_memory import estimate_run_bytes
 
 # Since 1.29 its Linux builds report every session to their maker, unless this is set before they are loaded.
 os.putenv("ORT_DISABLE_TELEMETRY", "1")
@@ -26,6 +27,10 @@ PROCESSOR_INFO = Path("/proc/cpuinfo")
 
 # Errors only: ONNX Runtime's warnings about shapes that vary are not for an operator's eyes.
 LOG_SEVERITY_ERROR = 3
+
+
+# Memory of a longer run is given back when it ends. Taking it anew costs little beside a run of that many tokens.
+KEPT_RUN_TOKENS = 2048
 
 
 class RunStop:
@@ -64,6 +69,7 @@ class Engine:
                 f"{bundle.graph_path}: ONNX Runtime cannot load it ({reason}); export it again"
             ) from error
         self._inputs = frozenset(node.name for node in self._session.get_inputs())
+        self._has_flash = "wanted_layers" in self._inputs and knows_cache_size()
 
     def pack(self, items: list[Item]) -> PackedBatch:
         """Lay items out for `run`."""
@@ -72,8 +78,15 @@ class Engine:
     def run(self, batch: PackedBatch, stop: RunStop | None = None) -> list[ItemOutputs]:
         """Run a batch; outputs in the order of its items. Raises whatever ONNX Runtime raises, `stop` included."""
         feeds = {name: array for name, array in batch.feeds.items() if name in self._inputs}
-        outputs: list[NDArray[Any]] = self._session.run(list(batch.fetches), feeds, stop.options if stop else None)
+        options = (stop or RunStop()).options
+        if batch.token_count > KEPT_RUN_TOKENS:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        outputs: list[NDArray[Any]] = self._session.run(list(batch.fetches), feeds, options)
         return unpack(batch, dict(zip(batch.fetches, outputs, strict=True)))
+
+    def estimate_run_bytes(self, tokens: int) -> int:
+        """Memory that a run of one text of so many tokens takes beside the weights."""
+        return estimate_run_bytes(self.bundle.model, tokens, has_flash=self._has_flash)
 
     def run_items(self, items: list[Item]) -> list[ItemOutputs]:
         """Pack and run."""
@@ -92,6 +105,14 @@ def read_processor_flags(info: Path) -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def knows_cache_size() -> bool:
+    """Whether ONNX Runtime can size the blocks of flash attention. It holds all scores of a text otherwise."""
+    try:
+        return os.sysconf("SC_LEVEL2_CACHE_SIZE") > 0
+    except (OSError, ValueError):
+        return False
 
 
 def session_options(threads: int) -> ort.SessionOptions:

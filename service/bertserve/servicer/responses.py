@@ -130,6 +130,8 @@ def write_model(model: ServedModel, limits: Limits) -> pb.Model:
         max_response_bytes=limits.max_response_bytes,
         default_pooling=POOLINGS[facts.default_pooling],
         default_normalize=facts.default_normalize,
+        loaded_bytes=model.loaded_bytes,
+        longest_text_bytes=model.longest_text_bytes,
     )
 
 
