@@ -54,15 +54,18 @@ APART: Nodes = (
 )
 
 
-def write_attention(writer: NodeWriter, name: str, attention_heads: int, *, merged: bool, long_texts: bool) -> str:
+def write_attention(
+    writer: NodeWriter, name: str, attention_heads: int, *, merged: bool, long_texts: bool, go_on: str = "go_on"
+) -> str:
     """Rows [tokens, hidden] of a layer: from its `.qkv` [tokens, 3 · hidden], or from `.all_queries` and so on.
 
     long_texts: whether a text may be longer than LONG_TEXT_TOKENS; the loop then reads `group_is_long` as well.
+    go_on: the value, always true, that the loop begins with.
     """
     empty = writer.node("SequenceEmpty", [], f"{name}.empty", dtype=TensorProto.FLOAT)
     nodes = (*(MERGED if merged else APART), *(ATTEND_EITHER if long_texts else ATTEND), *COLLECT)
     body = _loop_body(nodes, name, attention_heads)
-    groups = writer.node("Loop", ["group_count", "go_on", empty], f"{name}.groups", body=body)
+    groups = writer.node("Loop", ["group_count", go_on, empty], f"{name}.groups", body=body)
     return writer.node("ConcatFromSequence", [groups], f"{name}.attended", axis=0)
 
 

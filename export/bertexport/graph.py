@@ -14,14 +14,13 @@ import numpy as np
 import onnx
 from bertserve.bundle import Head
 from bertserve.engine.items import Float32s
-from bertserve.engine.packing import hidden_output
 from bertserve.engine.run_memory import LONG_TEXT_TOKENS
-from onnx import TensorProto, helper
 
 from bertexport.architecture import Architecture, Weights
 from bertexport.attention import write_attention
 from bertexport.family import LAYER_ACTIVATION, Kind, Module, Step
 from bertexport.int8_nodes import Int8Writer
+from bertexport.layer_outputs import LayerOutputs
 from bertexport.masked_words import write_masked_words
 from bertexport.nodes import NodeWriter, tensor_info, write_graph
 from bertexport.quantization import LOWEST_OF_ACTIVATION, Int8Plan, quantize_weight
@@ -47,7 +46,9 @@ class _PackedGraph:
         self._weights = weights
         self._architecture = architecture
         self._has_long_texts = architecture.longest_text > LONG_TEXT_TOKENS
-        self._last = self._hidden_name(architecture.layer_count)
+        sizes = architecture.hidden_size, architecture.layer_count
+        self._layers = LayerOutputs(self.writer, *sizes, on_demand=self._has_long_texts)
+        self._last = self._layers.rows(architecture.layer_count)
         self.inputs = [
             *(
                 tensor_info(rows, ["tokens"], ints=True)
@@ -61,11 +62,12 @@ class _PackedGraph:
 
     def write_encoder(self) -> None:
         self._write_group_bounds()
-        if self._has_long_texts:
-            self._write_wanted_layers()
-        self._offer(self._embed(), 0)
+        self._layers.begin(self.inputs)
+        self._embed()
+        self._layers.offer(0, self.outputs)
         for layer in range(self._architecture.layer_count):
-            self._offer(self._write_layer(self._hidden_name(layer), layer), layer + 1)
+            self._write_layer(self._layers.rows(layer), layer)
+            self._layers.offer(layer + 1, self.outputs)
 
     def write_head(self, head: Head) -> None:
         match head:
@@ -100,43 +102,6 @@ class _PackedGraph:
             lengths = writer.node("Gather", ["group_shapes", writer.ints(1)], "group_lengths", axis=1)
             writer.node("Greater", [lengths, writer.ints(LONG_TEXT_TOKENS)], "group_is_long")
 
-    def _hidden_name(self, layer: int) -> str:
-        """Name of a layer's rows inside the graph; the output's own, unless outputs are made on demand."""
-        return f"rows_{layer}" if self._has_long_texts else hidden_output(layer)
-
-    def _write_wanted_layers(self) -> None:
-        """One truth value a layer, from the list of those that the batch wants."""
-        writer = self.writer
-        self.inputs.append(tensor_info("wanted_layers", ["wanted"], ints=True))
-        flags = writer.constant("no_layers", np.zeros(self._architecture.layer_count + 1, np.int64))
-        size = writer.node("Shape", ["wanted_layers"], "wanted_layers.shape")
-        one = helper.make_tensor("one", TensorProto.INT64, [1], [1])
-        ones = writer.node("ConstantOfShape", [size], "wanted_layers.ones", value=one)
-        flags = writer.node("ScatterElements", [flags, "wanted_layers", ones], "wanted_layers.flags", axis=0)
-        writer.node("Cast", [flags], "layer_is_wanted", to=TensorProto.BOOL)
-
-    def _offer(self, hidden: str, layer: int) -> None:
-        """Make a layer's rows an output.
-
-        ONNX Runtime keeps every output of a graph until the run ends, whether it is fetched or not. Long texts make
-        that many rows, so an output that the batch does not want has none.
-        """
-        output, size = hidden_output(layer), self._architecture.hidden_size
-        if self._has_long_texts:
-            wanted = self.writer.gather("layer_is_wanted", self.writer.ints(layer), f"{output}.wanted")
-            empty = self.writer.constant("no_rows", np.zeros((0, size), np.float32))
-            branches = {
-                branch: helper.make_graph(
-                    [helper.make_node("Identity", [source], [f"{output}.{branch}"])],
-                    f"{output}.{branch}",
-                    [],
-                    [tensor_info(f"{output}.{branch}", ["tokens", size])],
-                )
-                for branch, source in (("then_branch", hidden), ("else_branch", empty))
-            }
-            self.writer.node("If", [wanted], output, **branches)
-        self._add_output(output, ["tokens", size])
-
     def _embed(self) -> str:
         writer, family = self.writer, self._weights.family
         modules = family.embeddings
@@ -146,9 +111,9 @@ class _PackedGraph:
         for rows in others:
             total = writer.node("Add", [total, rows], f"{rows}_sum")
         if not self._architecture.projects or family.projection is None:
-            return self._normalize(total, modules["embedding_norm"], self._hidden_name(0))
+            return self._normalize(total, modules["embedding_norm"], self._layers.rows(0))
         normal = self._normalize(total, modules["embedding_norm"], "embeddings")
-        return self._linear(normal, family.projection, self._hidden_name(0))
+        return self._linear(normal, family.projection, self._layers.rows(0))
 
     def _look_up(self, module: Module, indices: str, role: str) -> str:
         table = self._tensors(module)["weight"]
@@ -167,7 +132,7 @@ class _PackedGraph:
         lowest = LOWEST_OF_ACTIVATION.get(activation)
         down = self._encode(active, self._tensors(modules["down"], layer), f"{name}.down", lowest)
         summed = self.writer.node("Add", [down, middle], f"{name}.output_sum")
-        return self._normalize(summed, modules["output_norm"], self._hidden_name(layer + 1), layer)
+        return self._normalize(summed, modules["output_norm"], self._layers.rows(layer + 1), layer)
 
     def _attend(self, hidden: str, layer: int) -> str:
         """Query, key and value; then attention within each text, and the projection of what it gathers."""
@@ -181,7 +146,14 @@ class _PackedGraph:
             parts = (query, key, value)
             joined = {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias")}
             self._encode(hidden, joined, f"{name}.qkv")
-        attended = write_attention(self.writer, name, heads, merged=not in_int8, long_texts=self._has_long_texts)
+        attended = write_attention(
+            self.writer,
+            name,
+            heads,
+            merged=not in_int8,
+            long_texts=self._has_long_texts,
+            go_on=self._layers.go_on(layer),
+        )
         return self._encode(attended, projection, f"{name}.projection")
 
     def _project_apart(self, hidden: str, name: str, parts: dict[str, dict[str, Float32s]]) -> None:

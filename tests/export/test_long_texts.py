@@ -39,26 +39,8 @@ LONGEST = 1100
 PIECES = 20_000
 ROWS_AT_ONCE = LOGITS_BYTES // (4 * PIECES)
 
-SCORES_OF_LONGEST_MB = 16 * 8192**2 * 4 // 1024**2
-GROWTH = """
-import re, sys
-from pathlib import Path
-from bertserve.bundle import read_bundle
-from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
-import numpy as np
-
-def peak_mb():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) // 1024
-
-engine, length = Engine(read_bundle(Path(sys.argv[1])), threads=1), int(sys.argv[2])
-before = peak_mb()
-ids, segments = np.full(length, 7), np.zeros(length, np.int64)
-engine.run_items([Item(input_ids=ids, token_type_ids=segments, wanted=Wanted(layers=(1,)))])
-print(peak_mb() - before)
-"""
-
-
+SCORES_OF_LONGEST_MIB = 16 * 8192**2 * 4 // 1024**2
+GROWTH_PROGRAM = Path(__file__).parents[1] / "run_growth.py"
 LIMIT_BYTES = 400 * 2**20
 PROGRAM = """
 import os, sys
@@ -168,18 +150,27 @@ def test_a_layer_that_is_not_wanted_has_no_rows(engine: Engine) -> None:
 
 def test_a_run_of_the_longest_text_never_holds_its_scores(tmp_path: Path) -> None:
     """8,192 tokens and 16 heads have 4 GB of scores; the process grows by a twentieth of that at most."""
-    path = write_checkpoint(
-        tmp_path / "checkpoint",
-        ["masked_lm"],
-        max_position_embeddings=8192,
-        num_attention_heads=16,
-        num_hidden_layers=1,
-    )
-    output = tmp_path / "bundle"
-    export_checkpoint(ExportRequest(model=str(path), output=output), SilentSteps())
-    command = [sys.executable, "-c", GROWTH, str(output), "8192"]
-    grown_mb = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert grown_mb < SCORES_OF_LONGEST_MB / 20
+    shape = {"num_attention_heads": 16, "num_hidden_layers": 1}
+    path = write_checkpoint(tmp_path / "checkpoint", (), max_position_embeddings=8192, **shape)
+    write_graph(path, tmp_path)
+    assert measure_growth_mib(tmp_path, 8192, layer=1) < SCORES_OF_LONGEST_MIB / 20
+
+
+def test_a_run_holds_the_rows_of_no_layer_but_those_it_needs(tmp_path: Path) -> None:
+    """8 layers of 4,096 rows take no more than 2 do: the rows of a layer are let go when the next one has them."""
+    grown_mib = []
+    for layers in (2, 8):
+        shape = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": layers}
+        folder = tmp_path / f"{layers}"
+        write_graph(write_checkpoint(folder, (), max_position_embeddings=4096, **shape), folder)
+        grown_mib.append(measure_growth_mib(folder, 4096, layer=layers))
+    rows_mib = 4096 * 256 * 4 // 1024**2
+    assert grown_mib[1] - grown_mib[0] < 3 * rows_mib
+
+
+def measure_growth_mib(folder: Path, tokens: int, layer: int) -> int:
+    command = [sys.executable, str(GROWTH_PROGRAM), str(folder), str(tokens), str(layer)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 @pytest.mark.parametrize("masks", [0, 1, ROWS_AT_ONCE, ROWS_AT_ONCE + 1])
