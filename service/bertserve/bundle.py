@@ -65,6 +65,15 @@ class ProblemType(StrEnum):
     REGRESSION = "regression"
 
 
+class LabelActivation(StrEnum):
+    """A function from a label's logit to its score, by its name in `torch.nn`, in lower case."""
+
+    IDENTITY = "identity"
+    SIGMOID = "sigmoid"
+    SOFTMAX = "softmax"
+    TANH = "tanh"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,6 +102,11 @@ class SpecialTokens(_Record):
     mask: SpecialToken | None = None
 
 
+# Facts that schema 1 did not have from the beginning. At its default such a fact is left out, so that bundles keep their
+# ids, and older servers read every bundle that does without it.
+LATER_FACTS = frozenset({"label_activation"})
+
+
 class ModelFacts(_Record):
     """All that the server needs to know about the model besides its graph; part of the bundle's identity."""
 
@@ -116,6 +130,14 @@ class ModelFacts(_Record):
     default_pooling: Pooling = Pooling.MEAN
     default_normalize: bool = False
     special_tokens: SpecialTokens
+    label_activation: LabelActivation | None = Field(
+        None, description="The function from a label's logit to its score, if the checkpoint states one."
+    )
+
+    @property
+    def unstated(self) -> set[str]:
+        """Later facts that have their default: no part of the manifest and of the identity."""
+        return {name for name in LATER_FACTS if getattr(self, name) == type(self).model_fields[name].default}
 
 
 class FileRecord(_Record):
@@ -211,7 +233,7 @@ def check_hashes(bundle: Bundle) -> None:
 def bundle_identity(model: ModelFacts, files: dict[str, FileRecord]) -> str:
     """The bundle id: sha256 over the graph, the tokenizer and the facts. The same fp32 checkpoint gives the same id."""
     identity = {
-        "model": model.model_dump(mode="json"),
+        "model": model.model_dump(mode="json", exclude=model.unstated),
         "files": {name: files[name].sha256 for name in IDENTITY_FILES if name in files},
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -226,7 +248,8 @@ def record_files(directory: Path) -> dict[str, FileRecord]:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    fields = manifest.model_dump(mode="json", exclude={"model": manifest.model.unstated})
+    text = json.dumps(fields, indent=2, ensure_ascii=False)
     (directory / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,48 @@
+"""What a manifest states of a model, and what is part of a bundle's identity."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bertserve.bundle import (
+    LATER_FACTS,
+    MANIFEST_NAME,
+    LabelActivation,
+    ModelFacts,
+    bundle_identity,
+    open_bundle,
+    write_manifest,
+)
+from bertserve.settings import DEMO_BUNDLE
+from servers import CLASSIFIER, PLAIN, PRETRAINING, TAGGER
+
+BUNDLES = {"demo": DEMO_BUNDLE, "classifier": CLASSIFIER, "plain": PLAIN, "pretraining": PRETRAINING, "tagger": TAGGER}
+
+
+@pytest.mark.parametrize("path", BUNDLES.values(), ids=BUNDLES)
+def test_a_manifest_of_before_is_written_as_it_was(path: Path, tmp_path: Path) -> None:
+    """Facts that came later are at their default there, so neither the file nor the bundle id names them."""
+    manifest = open_bundle(path).manifest
+    write_manifest(tmp_path, manifest)
+    assert (tmp_path / MANIFEST_NAME).read_bytes() == (path / MANIFEST_NAME).read_bytes()
+    assert bundle_identity(manifest.model, manifest.files) == manifest.bundle_id
+
+
+def test_every_fact_is_stated_by_all_manifests_or_came_later() -> None:
+    """A new fact has to be named among the later ones, or old bundles would lose their ids."""
+    stated = json.loads((DEMO_BUNDLE / MANIFEST_NAME).read_text(encoding="utf-8"))["model"]
+    assert set(ModelFacts.model_fields) == set(stated) | LATER_FACTS
+    assert not set(stated) & LATER_FACTS
+
+
+def test_a_later_fact_is_stated_where_it_says_something(tmp_path: Path) -> None:
+    """It is written, read back, and part of the bundle id."""
+    manifest = open_bundle(CLASSIFIER).manifest
+    facts = manifest.model.model_copy(update={"label_activation": LabelActivation.TANH})
+    write_manifest(tmp_path, manifest.model_copy(update={"model": facts}))
+    written = json.loads((tmp_path / MANIFEST_NAME).read_text(encoding="utf-8"))
+    assert written["model"]["label_activation"] == "tanh"
+    assert ModelFacts.model_validate(written["model"]) == facts
+    assert bundle_identity(facts, manifest.files) != manifest.bundle_id
