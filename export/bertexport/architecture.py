@@ -260,10 +260,12 @@ def _number_labels(config: Mapping[str, Any], count: int) -> dict[str, str]:
 def _read_problem_type(config: Mapping[str, Any], label_count: int) -> ProblemType:
     name = config.get("problem_type")
     if name is None:
-        return ProblemType.REGRESSION if label_count == 1 else ProblemType.SINGLE_LABEL
+        name = "single_label_classification"
     if not isinstance(name, str) or name not in PROBLEM_TYPES:
         raise ExportError(f"config.json: problem_type {name!r}; supported: {', '.join(PROBLEM_TYPES)}")
-    return PROBLEM_TYPES[name]
+    kind = PROBLEM_TYPES[name]
+    # A softmax over one label says nothing. The text-classification pipeline of transformers takes a sigmoid, too.
+    return ProblemType.MULTI_LABEL if label_count == 1 and kind is ProblemType.SINGLE_LABEL else kind
 
 
 def _lacking(missing: list[str], others: set[str]) -> ExportError:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertserve.bundle import TOKENIZER_NAME, Head, ModelFacts, SpecialTokens
+from bertserve.bundle import TOKENIZER_NAME, Head, LabelActivation, ModelFacts, SpecialTokens
 from bertserve.tokenizer import Tokenizer
 
 from bertexport.architecture import Architecture, Weights, read_architecture, select_weights
 from bertexport.checkpoint import Checkpoint, read_checkpoint
 from bertexport.errors import ExportError
+from bertexport.label_activation import find_untrusted_activation, read_label_activation
 from bertexport.location import Location, locate
 from bertexport.nodes import OPSET
 from bertexport.request import ExportRequest, Progress
@@ -55,7 +56,8 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
         special_tokens = read_special_tokens(checkpoint.directory, tokenizer)
         save_tokenizer(tokenizer, staging / TOKENIZER_NAME)
         architecture, notes = _leave_out_unusable(architecture, special_tokens)
-        facts = _describe_model(request, checkpoint, architecture, sentence, special_tokens)
+        activation = _read_activation(location, checkpoint, architecture)
+        facts = _describe_model(request, checkpoint, architecture, sentence, special_tokens, activation)
         _check_room(facts, tokenizer.num_special_tokens_to_add(is_pair=False))
         weights = select_weights(checkpoint, architecture)
     return SourceModel(
@@ -71,6 +73,7 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
             *_note_other_reading(other_reading),
             *_note_prompts(sentence),
             *_note_own_code(checkpoint),
+            *_note_untrusted_activation(location, checkpoint),
         ),
     )
 
@@ -85,12 +88,20 @@ def _leave_out_unusable(
     return replace(architecture, heads=heads), ("Left out the head masked_lm: the tokenizer has no mask token.",)
 
 
+def _read_activation(location: Location, checkpoint: Checkpoint, architecture: Architecture) -> LabelActivation | None:
+    """A statement about scores counts for a head that scores texts."""
+    if Head.SEQUENCE_CLASSIFICATION not in architecture.heads:
+        return None
+    return read_label_activation(location.path, checkpoint.config)
+
+
 def _describe_model(
     request: ExportRequest,
     checkpoint: Checkpoint,
     architecture: Architecture,
     sentence: SentenceFiles,
     special_tokens: SpecialTokens,
+    activation: LabelActivation | None,
 ) -> ModelFacts:
     positions = architecture.longest_text
     return ModelFacts(
@@ -114,6 +125,7 @@ def _describe_model(
         default_pooling=sentence.pooling,
         default_normalize=sentence.normalize,
         special_tokens=special_tokens,
+        label_activation=activation,
     )
 
 
@@ -156,3 +168,11 @@ def _note_own_code(checkpoint: Checkpoint) -> tuple[str, ...]:
         f"config.json names code of its own (auto_map), which was not run: this is {checkpoint.family.name} as "
         "transformers has it.",
     )
+
+
+def _note_untrusted_activation(location: Location, checkpoint: Checkpoint) -> tuple[str, ...]:
+    activation = find_untrusted_activation(location.path, checkpoint.config)
+    if activation is None:
+        return ()
+    return (f"The stated activation {activation!r} is code of the checkpoint's own, which was not run: scores are as "
+            "without it.",)  # fmt: skip

@@ -13,6 +13,7 @@ from bertserve.bundle import (
     Bundle,
     BundleError,
     Manifest,
+    ProblemType,
     Source,
     bundle_identity,
     record_files,
@@ -56,7 +57,9 @@ def build_trial(
         engine, operators = _open_engine(Bundle(path=staging, manifest=draft))
     with progress.step("Compare with PyTorch", len(expected)) as advance:
         outputs = run_engine(engine, expected, advance)
-        verdict = judge(outputs, facts.precision, facts.heads, facts.problem_type)
+        # A score alone ranks texts, so it is judged as the number that it is.
+        problem_type = ProblemType.REGRESSION if len(facts.labels) == 1 else facts.problem_type
+        verdict = judge(outputs, facts.precision, facts.heads, problem_type)
     return Trial(manifest=draft, engine=engine, operators=operators, verdict=verdict)
 
 

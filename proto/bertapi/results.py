@@ -98,10 +98,15 @@ class NextSentenceScore:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScore:
+    """probability: within 0 to 1; 0 for regression. score: what the checkpoint's own library answers, such as a
+    cross-encoder's relevance; 0 from servers that do not tell.
+    """
+
     label: str
     index: int
     probability: float
     logit: float
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,17 +44,19 @@ def show_next_sentence_scores(candidates: Sequence[str], scores: Sequence[result
 
 
 def show_classification(classification: results.Classification) -> str:
-    """Regressions have numbers alone: the server gives them no probability."""
-    if not any(score.probability for score in classification.labels):
+    """A regression has numbers alone, because the server gives it no probability."""
+    if not any(label.probability for label in classification.labels):
         numbers = [
-            (str(rank), score.label, f"{score.logit:.4f}") for rank, score in enumerate(classification.labels, start=1)
+            (str(rank), label.label, f"{label.score:.4f}", f"{label.logit:.4f}")
+            for rank, label in enumerate(classification.labels, start=1)
         ]
-        return render_table("><>", numbers, ("rank", "label", "logit"))
+        return render_table("><>>", numbers, ("rank", "label", "score", "logit"))
     rows = [
-        (str(rank), score.label, percent(score.probability), f"{score.logit:.4f}", bar(score.probability))
-        for rank, score in enumerate(classification.labels, start=1)
-    ]
-    return render_table("><>><", rows, ("rank", "label", "probability", "logit", ""))
+        (str(rank), label.label, percent(label.probability), f"{label.score:.4f}", f"{label.logit:.4f}",
+         bar(label.probability))
+        for rank, label in enumerate(classification.labels, start=1)
+    ]  # fmt: skip
+    return render_table("><>>><", rows, ("rank", "label", "probability", "score", "logit", ""))
 
 
 def show_tagged_text(tagged: results.TaggedText) -> str:

@@ -102,8 +102,8 @@ class SpecialTokens(_Record):
     mask: SpecialToken | None = None
 
 
-# Facts that schema 1 did not have from the beginning. At its default such a fact is left out, so that bundles keep their
-# ids, and older servers read every bundle that does without it.
+# Facts that schema 1 did not have at first. At its default such a fact is left out, so that bundles keep their ids,
+# and older servers read every bundle that does without it.
 LATER_FACTS = frozenset({"label_activation"})
 
 

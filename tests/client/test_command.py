@@ -161,10 +161,10 @@ def test_analyze_asks_only_for_what_is_named(call):
 
 
 def test_classify(call):
-    """Labels come as a table of rank, label, probability, logit and bar."""
+    """Labels come as a table of rank, label, probability, score, logit and bar."""
     _, output, _ = call("classify", PLAIN, "--model", "classifier")
     titles, *rows = output.split("\n\n")[0].split("\n")
-    assert titles.split() == ["rank", "label", "probability", "logit"]
+    assert titles.split() == ["rank", "label", "probability", "score", "logit"]
     assert [row.split()[0] for row in rows] == [str(rank) for rank in range(1, len(rows) + 1)]
 
 

@@ -115,10 +115,10 @@ def test_filled_text():
 
 def test_classifications():
     """Labels keep the server's order, best first."""
-    labels = [pb.LabelScore(label="good", index=1, probability=0.75, logit=2), pb.LabelScore(label="bad")]
+    labels = [pb.LabelScore(label="good", index=1, probability=0.75, logit=2, score=0.5), pb.LabelScore(label="bad")]
     (found,) = responses.read_classifications(pb.ClassifyResponse(results=[pb.Classification(labels=labels)]))
     assert [label.label for label in found.labels] == ["good", "bad"]
-    assert found.labels[0] == results.LabelScore(label="good", index=1, probability=0.75, logit=2.0)
+    assert found.labels[0] == results.LabelScore(label="good", index=1, probability=0.75, logit=2.0, score=0.5)
 
 
 def test_tagged_texts():

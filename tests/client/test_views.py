@@ -11,21 +11,24 @@ EMBEDDING = results.Embedding(vectors=np.zeros(2, np.float32), tokens=(), token_
 def test_classification():
     """Labels come with rank, probability, logit and bar."""
     labels = (
-        results.LabelScore(label="good", index=1, probability=0.75, logit=1.0),
-        results.LabelScore(label="bad", index=0, probability=0.25, logit=-0.5),
+        results.LabelScore(label="good", index=1, probability=0.75, logit=1.0, score=0.8),
+        results.LabelScore(label="bad", index=0, probability=0.25, logit=-0.5, score=0.2),
     )
     shown = views.show_classification(results.Classification(labels=labels, token_count=3, truncated=False))
-    assert [line.split()[:4] for line in shown.split("\n")[1:]] == [
-        ["1", "good", "75.00%", "1.0000"],
-        ["2", "bad", "25.00%", "-0.5000"],
+    assert [line.split()[:5] for line in shown.split("\n")[1:]] == [
+        ["1", "good", "75.00%", "0.8000", "1.0000"],
+        ["2", "bad", "25.00%", "0.2000", "-0.5000"],
     ]
 
 
 def test_a_regression_has_no_probabilities_to_show():
-    """Its number stands alone: nobody reads a zero probability beside it."""
-    score = results.LabelScore(label="stars", index=0, probability=0.0, logit=3.5)
+    """Its numbers stand alone: nobody reads a zero probability beside them."""
+    score = results.LabelScore(label="stars", index=0, probability=0.0, logit=3.5, score=3.5)
     shown = views.show_classification(results.Classification(labels=(score,), token_count=3, truncated=False))
-    assert [line.split() for line in shown.split("\n")] == [["rank", "label", "logit"], ["1", "stars", "3.5000"]]
+    assert [line.split() for line in shown.split("\n")] == [
+        ["rank", "label", "score", "logit"],
+        ["1", "stars", "3.5000", "3.5000"],
+    ]
 
 
 def test_an_entity_is_shown_with_its_place():

@@ -65,7 +65,7 @@ HEADS: dict[str, tuple[dict[str, Any], tuple[Head, ...]]] = {
 
 PROBLEMS: dict[str, tuple[dict[str, Any], ProblemType]] = {
     "two labels": ({"labels": ("no", "yes")}, ProblemType.SINGLE_LABEL),
-    "one label": ({"labels": ("score",)}, ProblemType.REGRESSION),
+    "one label": ({"labels": ("score",)}, ProblemType.MULTI_LABEL),
     "many labels at once": (
         {"labels": ("a", "b", "c"), "problem_type": "multi_label_classification"},
         ProblemType.MULTI_LABEL,

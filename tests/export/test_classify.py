@@ -27,7 +27,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "unstated": {"labels": ("no", "yes")},
     "multi": {"labels": ("toxic", "rude", "off-topic"), "problem_type": "multi_label_classification"},
     "regression": {"labels": ("stars",), "problem_type": "regression"},
-    "regression-unstated": {"labels": ("relevance",)},
+    "lone": {"labels": ("relevance",)},
     "regressions": {"labels": ("valence", "arousal"), "problem_type": "regression"},
 }
 TEXTS: list[str | tuple[str, str]] = ["the cat sat on the mat", "math", ("is it new", "yes it is"), ("empty", "")]
@@ -84,30 +84,26 @@ def test_logits_are_pytorchs(case: Case) -> None:
         ]
 
 
-def test_probabilities_are_the_pipelines(case: Case) -> None:
-    """A softmax where one label is right, a sigmoid each where several may be. A regression has none, and the number
-    that the pipeline gives is its logit; of a lone output whose meaning nothing states, the pipeline alone makes a
-    probability, though the model's own loss takes it for a regression."""
+def test_scores_are_the_pipelines(case: Case) -> None:
+    """A softmax where one label is right, a sigmoid each where several may be and for a lone label, and the number
+    itself for a regression, which alone has no probability."""
     pipeline = transformers.pipeline("text-classification", str(case.checkpoint), device="cpu")
     for text, found in zip(TEXTS, case.client.classify(TEXTS), strict=True):
         given = {"text": text} if isinstance(text, str) else {"text": text[0], "text_pair": text[1]}
         if isinstance(text, tuple) and not text[1]:
             continue
-        scores = {answer["label"]: answer["score"] for answer in pipeline(given, top_k=None)}
-        for score in found.labels:
-            assert (score.probability == 0) == case.is_regression
-            value = score.logit if case.is_regression else score.probability
-            if case.name == "regression-unstated":
-                value = 1 / (1 + np.exp(-value))
-            assert value == pytest.approx(scores[score.label], abs=1e-5)
+        expected = {answer["label"]: answer["score"] for answer in pipeline(given, top_k=None)}
+        for label in found.labels:
+            assert label.score == pytest.approx(expected[label.label], abs=1e-5)
+            assert label.probability == (0 if case.is_regression else label.score)
 
 
 def test_bertcall_shows_what_a_head_answers(
     case: Case, heads: tuple[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Probabilities where there are any."""
+    """Scores, and probabilities where there are any."""
     from bertapi.command import main
 
     assert main(["classify", "the cat", "--target", heads[0], "--model", case.name]) == 0
     titles = capsys.readouterr().out.split("\n")[0].split()
-    assert ("probability" in titles) == (not case.is_regression)
+    assert ("probability" in titles, "score" in titles) == (not case.is_regression, True)

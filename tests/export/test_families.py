@@ -45,7 +45,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 PROBLEMS: dict[str, tuple[dict[str, Any], ProblemType]] = {
     "single label": ({"labels": 3}, ProblemType.SINGLE_LABEL),
     "many labels at once": ({"labels": 4, "problem_type": "multi_label_classification"}, ProblemType.MULTI_LABEL),
-    "regression": ({"labels": 1}, ProblemType.REGRESSION),
+    "one label": ({"labels": 1}, ProblemType.MULTI_LABEL),
 }
 
 

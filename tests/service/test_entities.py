@@ -20,7 +20,7 @@ def tag(words: str, labels: str, segment: int = 0) -> list[TaggedToken]:
         start = end if piece != word or not place else end + 1
         end = start + len(piece)
         token = Token(text=word, id=place, segment=segment, start=start, end=end, special=False)
-        score = LabelScore(label=label, index=0, probability=(place + 1) / 16, logit=0.0)
+        score = LabelScore(label=label, index=0, probability=(place + 1) / 16, logit=0.0, score=0.0)
         tagged.append(TaggedToken(token=token, label=score))
     return tagged
 

@@ -125,6 +125,7 @@ OUTPUTS = {
         "embedding": ("FP32", [-1, -1]),
         "label_logits": ("FP32", [-1, 2]),
         "label_probabilities": ("FP32", [-1, 2]),
+        "label_scores": ("FP32", [-1, 2]),
     },
     "plain": {"embedding": ("FP32", [-1, -1])},
 }
@@ -219,8 +220,8 @@ def test_labels_are_those_of_classify_in_the_order_of_their_index(
     request = pb.ClassifyRequest(model="classifier", inputs=[pb.TextInput(text="the cat"), pb.TextInput(text=SECOND)])
     results = [sorted(r.labels, key=lambda label: label.index) for r in typed.Classify(request, timeout=30).results]
     found = infer(inference, ["the cat", SECOND], model="classifier")
-    assert list(found) == ["embedding", "label_logits", "label_probabilities"]
-    for name, field in (("label_logits", "logit"), ("label_probabilities", "probability")):
+    assert list(found) == ["embedding", "label_logits", "label_probabilities", "label_scores"]
+    for name, field in (("label_logits", "logit"), ("label_probabilities", "probability"), ("label_scores", "score")):
         expected = [[getattr(label, field) for label in labels] for labels in results]
         np.testing.assert_array_equal(found[name], np.float32(expected))
 

@@ -17,6 +17,7 @@ How bertserve fills it:
       next_sentence_probability  FP32  [n, 1]         that `text_pair` follows `text`
       label_logits               FP32  [n, labels]    in the order of ModelConfig's parameter `labels`, a JSON array
       label_probabilities        FP32  [n, labels]
+      label_scores               FP32  [n, labels]    what the checkpoint's own library answers
   * `masks` is the most that one of the texts holds. Where a text holds fewer, or has no pair to score, tokens are empty
     and numbers NaN. An output that is named alone is an error then, as in bertapi.v1.
   * Parameters of a request: `pooling` ("cls", "mean", "max", "pooler"), `layers` (-1 or "-4,-3,-2,-1"), `layer_merge`

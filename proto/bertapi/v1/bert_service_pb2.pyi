@@ -935,12 +935,20 @@ class LabelScore(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     PROBABILITY_FIELD_NUMBER: _builtins.int
     LOGIT_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     index: _builtins.int
     """Index of the label in the model's head."""
     probability: _builtins.float
-    """Softmax for single-label heads, sigmoid for multi-label heads, 0 for regression."""
+    """Softmax for single-label heads and for labels of tokens, sigmoid for multi-label heads and for heads of one label,
+    0 only for regression. Bundles that were exported by 0.1.0 call every head of one label a regression.
+    """
     logit: _builtins.float
+    score: _builtins.float
+    """What the checkpoint's own library answers: the logit through the activation that the checkpoint states, as a
+    cross-encoder does (`activation_fn` of sentence-transformers). Without a statement it is `probability`, and `logit`
+    for regression. Bundles that were exported by 0.1.0 state no activation.
+    """
     def __init__(
         self,
         *,
@@ -948,10 +956,11 @@ class LabelScore(_message.Message):
         index: _builtins.int = ...,
         probability: _builtins.float = ...,
         logit: _builtins.float = ...,
+        score: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "label", b"label", "logit", b"logit", "probability", b"probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "label", b"label", "logit", b"logit", "probability", b"probability", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,6 +17,7 @@ from bertserve.oip.signature import (
     INPUTS,
     LABEL_LOGITS,
     LABEL_PROBABILITIES,
+    LABEL_SCORES,
     MASK_LOG_PROBABILITIES,
     MASK_TOKENS,
     NEXT_SENTENCE_PROBABILITY,
@@ -61,7 +62,7 @@ def read_inference(request: pb.ModelInferRequest, model: ServedModel, limits: Li
     outputs = _read_outputs(request.outputs, model)
     parameters = Parameters(request.parameters)
     embeds = EMBEDDING in outputs
-    classifies = LABEL_LOGITS in outputs or LABEL_PROBABILITIES in outputs
+    classifies = any(name in outputs for name in (LABEL_LOGITS, LABEL_PROBABILITIES, LABEL_SCORES))
     fills = MASK_TOKENS in outputs or MASK_LOG_PROBABILITIES in outputs
     can_score = texts[0].text_pair is not None or not (embeds or classifies or fills)
     scores = NEXT_SENTENCE_PROBABILITY in outputs and can_score

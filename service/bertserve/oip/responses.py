@@ -95,6 +95,10 @@ def _label_probabilities(analyses: Sequence[Analysis], _: Inference) -> Filled:
     return _floats(np.array([[label.probability for label in _in_order(analysis)] for analysis in analyses]))
 
 
+def _label_scores(analyses: Sequence[Analysis], _: Inference) -> Filled:
+    return _floats(np.array([[label.score for label in _in_order(analysis)] for analysis in analyses]))
+
+
 def _in_order(analysis: Analysis) -> list[LabelScore]:
     return sorted(analysis.labels or (), key=lambda label: label.index)
 
@@ -110,4 +114,5 @@ WRITERS: dict[str, Callable[[Sequence[Analysis], Inference], Filled]] = {
     signature.NEXT_SENTENCE_PROBABILITY: _next_sentence_probability,
     signature.LABEL_LOGITS: _label_logits,
     signature.LABEL_PROBABILITIES: _label_probabilities,
+    signature.LABEL_SCORES: _label_scores,
 }

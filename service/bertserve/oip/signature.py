@@ -36,6 +36,7 @@ MASK_LOG_PROBABILITIES = "mask_log_probabilities"
 NEXT_SENTENCE_PROBABILITY = "next_sentence_probability"
 LABEL_LOGITS = "label_logits"
 LABEL_PROBABILITIES = "label_probabilities"
+LABEL_SCORES = "label_scores"
 
 # The second one may be left out.
 INPUTS = (
@@ -48,7 +49,8 @@ def outputs_of(facts: ModelFacts) -> tuple[Tensor, ...]:
     """What a bundle can be asked for.
 
     embedding: [texts, size]. mask_tokens, mask_log_probabilities: [texts, masks, k], best first.
-    next_sentence_probability: [texts, 1]. label_logits, label_probabilities: [texts, labels], in the labels' order.
+    next_sentence_probability: [texts, 1]. label_logits, label_probabilities, label_scores: [texts, labels], in the
+    labels' order.
     """
     labels = (len(facts.labels),)
     outputs = {
@@ -61,6 +63,7 @@ def outputs_of(facts: ModelFacts) -> tuple[Tensor, ...]:
         Head.SEQUENCE_CLASSIFICATION: (
             Tensor(name=LABEL_LOGITS, datatype=Datatype.FP32, dims=labels),
             Tensor(name=LABEL_PROBABILITIES, datatype=Datatype.FP32, dims=labels),
+            Tensor(name=LABEL_SCORES, datatype=Datatype.FP32, dims=labels),
         ),
     }
     return tuple(tensor for head in facts.heads for tensor in outputs.get(head, ()))

@@ -254,7 +254,9 @@ def _entity(entity: Entity) -> pb.Entity:
 
 
 def _label_score(label: LabelScore) -> pb.LabelScore:
-    return pb.LabelScore(label=label.label, index=label.index, probability=label.probability, logit=label.logit)
+    return pb.LabelScore(
+        label=label.label, index=label.index, probability=label.probability, logit=label.logit, score=label.score
+    )
 
 
 def _info(model: ServedModel, timings: Timings) -> pb.ResponseInfo:

@@ -51,12 +51,16 @@ class NextSentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelScore:
-    """probability: softmax for single-label heads and token labels, sigmoid for multi-label heads, 0 for regression."""
+    """probability: softmax for single-label heads and token labels, sigmoid for multi-label heads and for heads of one
+    label, 0 for regression. score: the logit through the activation that the checkpoint states; without one the
+    probability, and the logit for regression.
+    """
 
     label: str
     index: int
     probability: float
     logit: float
+    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

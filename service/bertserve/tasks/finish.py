@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bertserve.bundle import ModelFacts, Pooling, ProblemType
+from bertserve.bundle import LabelActivation, ModelFacts, Pooling, ProblemType
 from bertserve.engine.items import Float32s, ItemOutputs
 from bertserve.models import ServedModel
 from bertserve.tasks.answers import (
@@ -99,20 +99,42 @@ def score_next_sentence(logits: Float32s) -> NextSentence:
 
 
 def score_labels(facts: ModelFacts, logits: Float32s) -> tuple[LabelScore, ...]:
-    """All labels of a sequence-classification head, best first."""
-    match facts.problem_type:
-        case ProblemType.SINGLE_LABEL:
-            probabilities = softmax(logits)
-        case ProblemType.MULTI_LABEL:
-            probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
-        case _:
-            probabilities = np.zeros_like(logits, dtype=np.float64)
+    """All labels of a sequence-classification head, by descending logit. logits: [labels]."""
+    probabilities = _probabilities(facts.problem_type, logits)
+    scores = _scores(facts, logits, probabilities)
     return tuple(
         LabelScore(
-            label=facts.labels[index], index=index, probability=float(probabilities[index]), logit=float(logits[index])
+            label=facts.labels[index],
+            index=index,
+            probability=float(probabilities[index]),
+            logit=float(logits[index]),
+            score=float(scores[index]),
         )
         for index in np.argsort(-logits, kind="stable").tolist()
     )
+
+
+def _probabilities(problem_type: ProblemType | None, logits: Float32s) -> NDArray[np.float64]:
+    match problem_type:
+        case ProblemType.SINGLE_LABEL:
+            return softmax(logits)
+        case ProblemType.MULTI_LABEL:
+            return sigmoid(logits)
+    return np.zeros_like(logits, dtype=np.float64)
+
+
+def _scores(facts: ModelFacts, logits: Float32s, probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The logits through the stated activation; without one the probabilities, and a regression's own numbers."""
+    match facts.label_activation:
+        case LabelActivation.IDENTITY:
+            return logits.astype(np.float64)
+        case LabelActivation.SIGMOID:
+            return sigmoid(logits)
+        case LabelActivation.SOFTMAX:
+            return softmax(logits)
+        case LabelActivation.TANH:
+            return np.tanh(logits.astype(np.float64))
+    return logits.astype(np.float64) if facts.problem_type is ProblemType.REGRESSION else probabilities
 
 
 def tag_tokens(facts: ModelFacts, tokens: Sequence[Token], logits: Float32s) -> tuple[TaggedToken, ...]:
@@ -123,11 +145,18 @@ def tag_tokens(facts: ModelFacts, tokens: Sequence[Token], logits: Float32s) -> 
     return tuple(
         TaggedToken(
             token=token,
-            label=LabelScore(label=facts.labels[index], index=index, probability=probability, logit=logit),
+            label=LabelScore(
+                label=facts.labels[index], index=index, probability=probability, logit=logit, score=probability
+            ),
         )
         for token, (index, probability, logit) in zip(tokens, scores, strict=True)
         if not token.special
     )
+
+
+def sigmoid(logits: Float32s) -> NDArray[np.float64]:
+    """In double precision, of each value."""
+    return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
 def softmax(logits: Float32s) -> NDArray[np.float64]:

@@ -16,8 +16,9 @@ from bertserve.models import ServedModel
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge
 from bertserve.tokenizer import Text, TokenizedText, TooManyTokens
 
-# Room on the wire for what surrounds a prediction, a token, a label or a vector: tags, lengths, numbers.
+# Room on the wire for what surrounds a prediction, a label, a token or a vector: tags, lengths, numbers.
 PREDICTION_BYTES = 24
+LABEL_BYTES = 32
 TOKEN_BYTES = 32
 MASK_BYTES = 32
 # Its text may repeat a character that tokens share.
@@ -264,7 +265,7 @@ def _response_bytes(model: ServedModel, ask: Ask, embed: EmbedPlan | None, item:
     masks, predictions = max(len(wanted.mask_positions), least_masks), wanted.top_k + len(wanted.target_ids)
     size = INPUT_BYTES + masks * (MASK_BYTES + predictions * (PREDICTION_BYTES + 2 * token_bytes))
     if wanted.classify:
-        size += sum(len(label.encode()) + PREDICTION_BYTES for label in model.facts.labels)
+        size += sum(len(label.encode()) + LABEL_BYTES for label in model.facts.labels)
     if embed is not None and ask.embed is not None:
         rows = item.length if embed.pooling is Pooling.NONE else 1
         width = len(embed.layers) if embed.layer_merge is LayerMerge.CONCAT else 1
@@ -278,7 +279,7 @@ def _tag_bytes(model: ServedModel, ask: Ask, given: Text, item: Item) -> int:
     if ask.tag_tokens is None:
         return 0
     label = max(len(name.encode()) for name in model.facts.labels)
-    size = item.length * (TOKEN_BYTES + model.tokenizer.longest_token_bytes + PREDICTION_BYTES + label)
+    size = item.length * (TOKEN_BYTES + model.tokenizer.longest_token_bytes + LABEL_BYTES + label)
     if ask.tag_tokens.aggregation is Aggregation.SIMPLE:
         size += item.length * (ENTITY_BYTES + label) + len(f"{given.text}{given.text_pair or ''}".encode())
     return size
