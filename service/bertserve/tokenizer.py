@@ -152,7 +152,8 @@ class Tokenizer:
 
     def __init__(self, path: Path, facts: ModelFacts) -> None:
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            # As text it refuses a path that is not UTF-8, or is read in an ASCII locale.
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())
         except Exception as error:  # the Rust side raises bare Exception
             raise BundleError(f"{path}: not a tokenizer ({error}); export the bundle again") from error
         self._tokenizer.no_truncation()
