@@ -20,6 +20,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bertserve.plain_files import NotPlainError, find_plain_file
+
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 GRAPH_NAME = "model.onnx"
@@ -204,7 +206,11 @@ def check_hashes(bundle: Bundle) -> None:
     """Whether every file holds what the manifest says. Raises BundleError."""
     for name, record in bundle.manifest.files.items():
         path = bundle.path / name
-        if hash_file(path) != record.sha256:
+        try:
+            sha256 = hash_file(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if sha256 != record.sha256:
             raise BundleError(f"{path}: its content differs from the manifest's hash; copy or export the bundle again")
 
 
@@ -238,7 +244,10 @@ def hash_file(path: Path) -> str:
 def _parse_manifest(path: Path) -> Manifest:
     manifest_path = path / MANIFEST_NAME
     try:
+        find_plain_file(manifest_path)
         text = manifest_path.read_text(encoding="utf-8")
+    except NotPlainError as error:
+        raise _not_plain(manifest_path, error) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BundleError(
@@ -263,8 +272,21 @@ def _parse_manifest(path: Path) -> Manifest:
 
 
 def _check_size(path: Path, record: FileRecord) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise BundleError(f"{path}: missing, or not a plain file; copy or export the bundle again")
-    size = path.stat().st_size
+    try:
+        size = find_plain_file(path).st_size
+    except NotPlainError as error:
+        raise _not_plain(path, error) from error
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: missing; copy or export the bundle again") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if size != record.size:
         raise BundleError(f"{path}: {size} bytes, the manifest says {record.size}; copy or export the bundle again")
+
+
+def _not_plain(path: Path, error: NotPlainError) -> BundleError:
+    return BundleError(f"{path}: is {error}, and a bundle holds plain files; copy it with its links followed (cp -RL)")
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path}: cannot be read ({error.strerror}); check its permissions, or copy the bundle again")

@@ -31,8 +31,19 @@ LAYERS = (
     ("bundle",),
 )
 LEAVES = {
-    "settings", "errors", "deadlines", "metrics", "logs", "streams", "bundle", "cores", "reloading", "tls", "tokens"
-}  # fmt: skip
+    "settings",
+    "errors",
+    "deadlines",
+    "metrics",
+    "logs",
+    "streams",
+    "bundle",
+    "plain_files",
+    "cores",
+    "reloading",
+    "tls",
+    "tokens",
+}
 # Values that cross the seam between tokenizer and engine are defined by the engine, which stands further in.
 TRANSPORT = {
     "servicer",
