@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
 from bertserve.cores import usable_cores
+from bertserve.descriptors import allow_connections
 from bertserve.engine.golden import prove_golden
 from bertserve.engine.lanes import Lanes
 from bertserve.health import HEALTH, HealthServicer
@@ -100,6 +101,7 @@ class Server:
 async def open_server(settings: Settings) -> AsyncIterator[Server]:
     """Load every bundle, then serve. Raises BundleError, SettingsError or ServerError before anything is served."""
     bundles = named_bundles(settings)
+    allow_connections(settings.max_connections)
     metrics = Metrics()
     guards = open_guards(settings, metrics)
     cores = usable_cores()

@@ -39,6 +39,8 @@ LEAVES = {
     "streams",
     "bundle",
     "plain_files",
+    "descriptors",
+    "pages",
     "cores",
     "reloading",
     "tls",
