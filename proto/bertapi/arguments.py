@@ -51,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="bertcall",
         description="Call a bertserve server.",
-        epilog="Exit code: 0 done, 1 refused or unreachable, 2 wrong usage, 141 reader gone. 'bertcall COMMAND --help' says more.",
+        epilog="Exit code: 0 done, 1 refused or unreachable, 2 wrong usage, 141 if the output's reader left. "
+        "'bertcall COMMAND --help' says more.",
         parents=[_connection_parser()],
         allow_abbrev=False,
     )

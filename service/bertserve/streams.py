@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from typing import Any
 
 STDIN = 0
 STDOUT = 1
@@ -20,7 +21,7 @@ RETRY_SECONDS = 0.05
 
 
 def mend_streams() -> None:
-    """Open closed standard streams on /dev/null, and let the open ones take any text.
+    """Open closed standard streams on /dev/null. Let the others take any text, and stderr fail no program.
 
     Call this before anything opens a file. Otherwise a socket gets number 1 or 2, and with it what libraries print;
     libuv ends the process when it closes a descriptor below 3.
@@ -33,8 +34,10 @@ def mend_streams() -> None:
         sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(STDIN, closefd=False)))
     if sys.stdout is None:
         sys.stdout = _writer(STDOUT)
-    if sys.stderr is None:
-        sys.stderr = _writer(STDERR)
+    if sys.stderr is None or type(sys.stderr) is io.TextIOWrapper:
+        sys.stderr = io.TextIOWrapper(
+            _LossyWriter(), getattr(sys.stderr, "encoding", None), "backslashreplace", write_through=True
+        )
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # stderr does so by itself
 
@@ -71,3 +74,21 @@ def encode(text: str) -> bytes:
 def _writer(descriptor: int) -> io.TextIOWrapper:
     buffer = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
     return io.TextIOWrapper(buffer, errors="backslashreplace", write_through=True)
+
+
+class _LossyWriter(io.RawIOBase):
+    """Standard error, which loses what it cannot take: no step of a program may fail because its report does."""
+
+    def fileno(self) -> int:
+        return STDERR
+
+    def isatty(self) -> bool:
+        return os.isatty(STDERR)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        with contextlib.suppress(OSError):
+            write_whole(STDERR, bytes(data))
+        return len(data)
