@@ -25,7 +25,7 @@ from bertserve.interceptors.counting import MetricsInterceptor
 from bertserve.interceptors.open_calls import OpenCalls
 from bertserve.interceptors.translation import StatusInterceptor
 from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
-from bertserve.loading import load_model, measure_speed
+from bertserve.loading import load_models, measure_speed
 from bertserve.logs import log, log_error, log_warning
 from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
@@ -108,7 +108,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     loop = asyncio.get_running_loop()
     settings = await loop.run_in_executor(None, _tuned, settings, next(iter(bundles.values())), cores)
     lanes = _open_lanes(settings, cores)
-    served = await loop.run_in_executor(None, _load_models, bundles, settings.lane_threads)
+    served = await loop.run_in_executor(None, load_models, bundles, settings.lane_threads)
     batcher = _make_batcher(settings, lanes, served, metrics)
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
@@ -155,10 +155,6 @@ def _addresses(settings: Settings, grpc_port: int, metrics_port: int) -> Address
 
 def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
     return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
-
-
-def _load_models(bundles: dict[str, Path], lane_threads: int) -> list[ServedModel]:
-    return [load_model(name, path, lane_threads) for name, path in bundles.items()]
 
 
 def _open_lanes(settings: Settings, cores: int) -> Lanes:
