@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from typing import IO, NoReturn, TypeAlias, get_args
+from typing import Any, NoReturn, TypeAlias, get_args
 
 from bertapi.calls import Aggregation, LayerMerge, Pooling
 from bertapi.client import DEFAULT_TIMEOUT_SECONDS
@@ -35,7 +35,7 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Raises OSError for help that cannot be written; argparse itself would leave with 0."""
         if file is None or file is not sys.stdout:
             super()._print_message(message, file)
