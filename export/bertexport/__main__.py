@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
+from bertserve.streams import mend_streams
+
 from bertexport.interruption import exit_when_interrupted
 
 
 def main() -> NoReturn:
     """Run the command; exits with 0, 1 after a refusal, 2 for wrong arguments, 130 when interrupted."""
+    mend_streams()
     exit_when_interrupted()
     try:
         # Takes a few tenths of a second, in which Ctrl-C is as likely as in any other.

@@ -64,6 +64,13 @@ class Steps:
         self._console.print(f"✓ {title} ({time.perf_counter() - began:.1f} s{count})", highlight=False, soft_wrap=True)
 
 
+class _Console(Console):
+    """One that raises for a reader who has left, instead of ending the program without a word."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - rich calls it where it has caught the error
+
+
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A local directory in Hugging Face form, or a hub id.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write the bundle to.")]
 Precise = Annotated[Precision, typer.Option(help="How the bundle computes.")]
@@ -130,7 +137,7 @@ def _show(table: Table) -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         # Names may hold what would be markup.
-        Console(markup=False, emoji=False).print(table)
+        _Console(markup=False, emoji=False).print(table)
     except OSError as error:
         # Of what is left to write the interpreter would complain once more at its exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,7 @@
-"""What SIGINT and SIGTERM do: end the command at once while it loads, and by KeyboardInterrupt once it writes.
+"""What SIGINT, SIGTERM and SIGHUP do: end the command at once while it loads, by KeyboardInterrupt once it writes.
 
-A supervisor's SIGTERM must clean up as Ctrl-C does. Imports nothing heavy, for it comes before all that is.
+A supervisor's SIGTERM and a terminal that hangs up must clean up as Ctrl-C does. Imports nothing heavy, for it comes
+before all that is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import NoReturn
 
 INTERRUPTED = 130
 INTERRUPTED_LINE = "interrupted; nothing was written"
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def exit_when_interrupted() -> None:
@@ -55,8 +56,9 @@ def ignore_interruptions() -> None:
 
 def exit_interrupted() -> NoReturn:
     """Say so and end at once, whatever other threads wait for: a hub, for one, may take its time."""
-    sys.stderr.flush()
-    os.write(2, f"bertexport: {INTERRUPTED_LINE}\n".encode())
+    with contextlib.suppress(OSError):  # a terminal that hung up takes no line
+        sys.stderr.flush()
+        os.write(2, f"bertexport: {INTERRUPTED_LINE}\n".encode())
     os._exit(INTERRUPTED)
 
 

@@ -22,7 +22,7 @@ FORBIDDEN_OPERATORS = frozenset({"Softmax", "SkipLayerNormalization", "BiasGelu"
 # How a layer's fused attention may be written: one node, or one for short texts and one for long ones.
 ATTENTION_OPERATORS = ("Attention", "MultiHeadAttention")
 # A tokenizer in memory, in sizes of its file. Measured with 250,000 pieces.
-TOKENIZER_FACTOR = 10
+TOKENIZER_FACTOR = 22
 PACKAGES = ("torch", "transformers", "onnx", "onnxruntime", "tokenizers", "numpy")
 
 BAND_COLUMNS = (

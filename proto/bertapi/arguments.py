@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
-from typing import NoReturn, TypeAlias, get_args
+import sys
+from typing import Any, NoReturn, TypeAlias, get_args
 
 from bertapi.calls import Aggregation, LayerMerge, Pooling
 from bertapi.client import DEFAULT_TIMEOUT_SECONDS
+from bertapi.inputs import as_path
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 PAIR_SEPARATOR = "|||"
@@ -34,6 +35,13 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Raises OSError for help that cannot be written; argparse itself would leave with 0."""
+        if file is None or file is not sys.stdout:
+            super()._print_message(message, file)
+        else:
+            print(message, end="", file=file, flush=True)
+
 
 Group: TypeAlias = "argparse._ArgumentGroup"  # noqa: SLF001 — argparse names it nowhere else
 Commands: TypeAlias = "argparse._SubParsersAction[OneLineParser]"  # noqa: SLF001 — argparse names it nowhere else
@@ -43,7 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="bertcall",
         description="Call a bertserve server.",
-        epilog="Exit code: 0 done, 1 refused or unreachable, 2 wrong usage. 'bertcall COMMAND --help' says more.",
+        epilog="Exit code: 0 done, 1 refused or unreachable, 2 wrong usage, 141 if the output's reader left. "
+        "'bertcall COMMAND --help' says more.",
         parents=[_connection_parser()],
         allow_abbrev=False,
     )
@@ -81,10 +90,12 @@ def _connection_parser() -> OneLineParser:
 
 def _add_security_options(group: Group) -> None:
     group.add_argument("--tls", action="store_true", help="encrypt; by the public authorities, unless --ca names one")
-    group.add_argument("--ca", type=Path, metavar="FILE", help="PEM: who signs server certificates; implies --tls")
-    group.add_argument("--certificate", type=Path, metavar="FILE", help="PEM: the client's own certificate, with --key")
-    group.add_argument("--key", type=Path, metavar="FILE", help="PEM: the private key of --certificate")
-    group.add_argument("--token-file", type=Path, metavar="FILE", help="a bearer token, in a file")
+    group.add_argument("--ca", type=as_path, metavar="FILE", help="PEM: who signs server certificates; implies --tls")
+    group.add_argument(
+        "--certificate", type=as_path, metavar="FILE", help="PEM: the client's own certificate, with --key"
+    )
+    group.add_argument("--key", type=as_path, metavar="FILE", help="PEM: the private key of --certificate")
+    group.add_argument("--token-file", type=as_path, metavar="FILE", help="a bearer token, in a file")
 
 
 def _add_command(commands: Commands, name: str, purpose: str) -> argparse.ArgumentParser:
@@ -144,7 +155,7 @@ def _add_stream_command(commands: Commands) -> None:
         "stream",
         "analyze for bulk work: a file of texts, one a line; a line of JSON for each, in their order",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="- for standard input")
+    parser.add_argument("file", type=as_path, metavar="FILE", help="- for standard input")
     _add_reading_options(parser)
     _add_outputs(parser)
 

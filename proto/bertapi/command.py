@@ -2,14 +2,12 @@
 
 `--json` writes the names of proto JSON (lowerCamelCase, as grpcurl and `buf curl` do), zeros included; `stream` writes
 a line of it for each text. Exit code: 0 done, 1 refused, unreachable, or a text of a stream at fault, with one line on
-stderr that says why, 2 wrong usage.
+stderr that says why, 2 wrong usage, 141 if the reader of the output left before its end, as `head` does.
 """
 
 from __future__ import annotations
 
-import io
 import math
-import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -24,11 +22,13 @@ from bertapi.bulk import Lines
 from bertapi.calls import Call
 from bertapi.client import DEFAULT_TIMEOUT_SECONDS, BertClient, tls_credentials
 from bertapi.errors import BertError, UnavailableError
-from bertapi.inputs import InputText, UsageError, expand_standard_input, name_of, open_lines, split_pair
+from bertapi.inputs import InputText, UsageError, as_text, expand_standard_input, name_of, open_lines, split_pair
 from bertapi.outputs import analyze_options, choose_outputs, embed_options, named_outputs
+from bertapi.printing import complain, discard_output, keep_descriptors, prepare_output
 
 EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141  # as a shell says of a program that SIGPIPE ended
 
 ResultT = TypeVar("ResultT")
 ShownT = TypeVar(
@@ -45,9 +45,10 @@ ShownT = TypeVar(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    arguments = build_parser().parse_args(argv)
+    keep_descriptors()
     try:
-        _prepare_output(as_json=arguments.json or arguments.command == "stream")
+        arguments = build_parser().parse_args([as_text(word) for word in sys.argv[1:]] if argv is None else argv)
+        prepare_output(as_json=arguments.json or arguments.command == "stream")
         with _connect(arguments) as client:
             if arguments.command == "stream":
                 return _stream(client, arguments)
@@ -58,13 +59,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_USAGE)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough.
-        _discard_output()
     except OSError as error:
-        _discard_output()
-        return _fail(f"the output cannot be written: {error.strerror}", EXIT_FAILED)
+        return _lose_output(error)
     return 0
+
+
+def _lose_output(error: OSError) -> int:
+    discard_output()
+    if isinstance(error, BrokenPipeError):
+        return EXIT_UNREAD  # the reader has seen enough, and knows
+    return _fail(f"the output cannot be written: {error.strerror}", EXIT_FAILED)
 
 
 def _connect(arguments: Namespace) -> BertClient:
@@ -248,27 +252,8 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _prepare_output(*, as_json: bool) -> None:
-    """JSON is UTF-8 whatever the terminal; a table rather loses a bar's block than fails where it cannot be encoded.
-
-    Raises UsageError where there is no output at all.
-    """
-    if sys.stdout is None:  # started with it closed
-        raise UsageError("standard output is closed")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        if as_json:
-            sys.stdout.reconfigure(encoding="utf-8")
-        else:
-            sys.stdout.reconfigure(errors="replace")
-
-
-def _discard_output() -> None:
-    """What is left of it: the interpreter would complain when it flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _fail(message: str, exit_code: int) -> int:
-    print(f"bertcall: {message}", file=sys.stderr)
+    complain(message)
     return exit_code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,6 +19,16 @@ SHOWN_CHARACTERS = 80
 
 class UsageError(Exception):
     """What was written on the command line, or came on standard input, cannot be used."""
+
+
+def as_text(word: str) -> str:
+    """A word of the command line as UTF-8, whatever the locale made of its bytes; those that are none stay apart."""
+    return os.fsencode(word).decode(errors="surrogateescape")
+
+
+def as_path(text: str) -> Path:
+    """The path of a text, in the form in which an ASCII locale finds it, too."""
+    return Path(os.fsdecode(text.encode(errors="surrogateescape")))
 
 
 def split_pair(text: str, separator: str) -> InputText:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E402 - what is imported below may open files
+from bertserve.streams import STDERR, STDOUT, encode, mend_streams, write_in_time, write_whole
+
+mend_streams()
+
 import asyncio
 import contextlib
 import gc
+import io
 import os
 import signal
 import sys
+import threading
 from typing import NoReturn
 
 import uvloop
 
 from bertserve.bundle import BundleError
 from bertserve.listening import ServerError
-from bertserve.logs import finish_logs, start_logs
+from bertserve.logs import finish_logs, log_failure, log_warning, start_logs
 from bertserve.server import open_server
 from bertserve.settings import Settings, SettingsError, read_settings
 
 # For a reader of stderr to take the last lines.
 LAST_LINES_SECONDS = 1.0
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A terminal that hangs up ends the server as SIGTERM does, unless `nohup` says otherwise.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 LOST = 3
 
@@ -33,11 +41,11 @@ COLLECT_AFTER_OBJECTS = 5_000
 def main() -> None:
     """Exit 0 after a drain, 1 where it cannot start, 2 for a wrong flag or variable, 3 with engine or port lost."""
     try:
-        settings = read_settings(sys.argv[1:])
+        settings = _read_settings()
     except SettingsError as error:
         _leave(_complain(str(error), code=2))
     start_logs(settings.log_level)
-    for number in STOP_SIGNALS:
+    for number in _stop_signals():
         signal.signal(number, _leave_at_once)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -47,6 +55,24 @@ def main() -> None:
         _leave(_complain(str(error), code=2))
     except (BundleError, ServerError) as error:
         _leave(_complain(str(error), code=1))
+    except Exception as error:
+        log_failure("the server failed", error)
+        _leave(_complain("the server failed; its log holds the trace", code=1))
+
+
+def _read_settings() -> Settings:  # noqa: RET503 - its last line does not return
+    """Raises SettingsError. Exits after `--help` and wrong flags, without waiting for a stderr that nobody reads."""
+    with contextlib.redirect_stdout(io.StringIO()) as help_text, contextlib.redirect_stderr(io.StringIO()) as complaint:
+        try:
+            return read_settings(sys.argv[1:])
+        except SystemExit as left:
+            status = int(left.code or 0)
+    write_in_time(STDERR, complaint.getvalue(), LAST_LINES_SECONDS)
+    try:
+        write_whole(STDOUT, encode(help_text.getvalue()))
+    except OSError as error:
+        status = _complain(f"standard output cannot be written: {error.strerror}", code=1)
+    _leave(status)
 
 
 async def _serve(settings: Settings) -> int:
@@ -54,9 +80,9 @@ async def _serve(settings: Settings) -> int:
     stop = asyncio.Event()
     async with open_server(settings) as server:
         _spare_loaded()
-        for number in STOP_SIGNALS:
+        for number in _stop_signals():
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        print(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}", flush=True)  # noqa: T201
+        _announce(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}\n")
         ends = [asyncio.create_task(stop.wait()), asyncio.create_task(server.lost())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
@@ -64,6 +90,24 @@ async def _serve(settings: Settings) -> int:
             return LOST
         await server.drain()
         return LOST if server.engine_lost.is_set() else 0
+
+
+def _announce(line: str) -> None:
+    """Write to stdout on a thread of its own, for nobody may read it."""
+
+    def write() -> None:
+        try:
+            write_whole(STDOUT, encode(line))
+        except OSError as error:
+            log_warning("stdout did not take the ready line", why=error.strerror)
+
+    threading.Thread(target=write, name="ready", daemon=True).start()
+
+
+def _stop_signals() -> list[signal.Signals]:
+    """Those that end the server."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [number for number in STOP_SIGNALS if number is not signal.SIGHUP or hangs_up]
 
 
 def _spare_loaded() -> None:
@@ -76,9 +120,6 @@ def _spare_loaded() -> None:
 def _leave(status: int) -> NoReturn:
     """At once, so that neither a thread that never comes back nor a full disk changes the exit status."""
     finish_logs(LAST_LINES_SECONDS)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
     os._exit(status)
 
 
@@ -90,8 +131,7 @@ def _leave_at_once(number: int, frame: object) -> None:  # noqa: ARG001 - the si
 def _complain(message: str, code: int) -> int:
     # The line that says why stands last.
     finish_logs(LAST_LINES_SECONDS)
-    with contextlib.suppress(OSError):
-        print(f"bertserve: {message}", file=sys.stderr, flush=True)  # noqa: T201
+    write_in_time(STDERR, f"bertserve: {message}\n", LAST_LINES_SECONDS)
     return code
 
 

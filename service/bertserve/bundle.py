@@ -1,6 +1,6 @@
 """The bundle: the directory that `bertexport` writes and `bertserve` reads, and the rules by which either trusts it.
 
-Owns the manifest's form, the identity and the hashes. Knows neither ONNX nor gRPC.
+Owns the identity and the hashes; `manifest` has the form of what a bundle states. Knows neither ONNX nor gRPC.
 
     manifest.json    what the model is, and the size and sha256 of every other file
     model.onnx       the graph (+ model.onnx.data when large)
@@ -14,11 +14,28 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path, PurePosixPath
-from typing import Annotated
+from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
+
+from bertserve.manifest import (
+    FileRecord,
+    Head,
+    LabelActivation,
+    Manifest,
+    ModelFacts,
+    Pooling,
+    ProblemType,
+    Source,
+    SpecialToken,
+    SpecialTokens,
+)
+from bertserve.plain_files import NotPlainError, find_plain_file
+
+__all__ = [
+    "FileRecord", "Head", "LabelActivation", "Manifest", "ModelFacts", "Pooling", "ProblemType", "Source",
+    "SpecialToken", "SpecialTokens",
+]  # fmt: skip
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -29,145 +46,9 @@ GOLDEN_NAME = "golden.npz"
 REQUIRED_FILES = (GRAPH_NAME, TOKENIZER_NAME, GOLDEN_NAME, "REPORT.md", "report.json")
 IDENTITY_FILES = (GRAPH_NAME, GRAPH_DATA_NAME, TOKENIZER_NAME)
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
 
 class BundleError(Exception):
     """A bundle that cannot be trusted or written. The message says what is wrong, where, and what to do."""
-
-
-class Head(StrEnum):
-    """An output that a bundle can compute."""
-
-    EMBEDDING = "embedding"
-    POOLER = "pooler"
-    MASKED_LM = "masked_lm"
-    NEXT_SENTENCE = "next_sentence"
-    SEQUENCE_CLASSIFICATION = "sequence_classification"
-    TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105 (no password)
-
-
-class Pooling(StrEnum):
-    """How token vectors become one vector; POOLER is the pretrained dense and tanh over the first token."""
-
-    NONE = "none"
-    CLS = "cls"
-    MEAN = "mean"
-    MAX = "max"
-    POOLER = "pooler"
-
-
-class ProblemType(StrEnum):
-    """What the logits of a sequence-classification head mean."""
-
-    SINGLE_LABEL = "single_label"
-    MULTI_LABEL = "multi_label"
-    REGRESSION = "regression"
-
-
-class LabelActivation(StrEnum):
-    """A function from a label's logit to its score, by its name in `torch.nn`, in lower case."""
-
-    IDENTITY = "identity"
-    SIGMOID = "sigmoid"
-    SOFTMAX = "softmax"
-    TANH = "tanh"
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Source(_Record):
-    """Where the checkpoint came from. `weights_sha256` is over its weight files, in order of their names."""
-
-    model: str
-    revision: str
-    architecture: str
-    weights_sha256: Sha256
-
-
-class SpecialToken(_Record):
-    id: int = Field(ge=0)
-    text: str
-
-
-class SpecialTokens(_Record):
-    """The tokens that the checkpoint's tokenizer adds or knows; `unk` and `mask` may be missing from a vocabulary."""
-
-    cls: SpecialToken
-    sep: SpecialToken
-    pad: SpecialToken
-    unk: SpecialToken | None = None
-    mask: SpecialToken | None = None
-
-
-# Facts that schema 1 did not have at first. At its default such a fact is left out, so that bundles keep their ids,
-# and older servers read every bundle that does without it.
-LATER_FACTS = frozenset({"label_activation"})
-
-
-class ModelFacts(_Record):
-    """All that the server needs to know about the model besides its graph; part of the bundle's identity."""
-
-    family: str
-    heads: tuple[Head, ...]
-    hidden_size: int = Field(gt=0)
-    intermediate_size: int = Field(gt=0)
-    layer_count: int = Field(gt=0)
-    attention_heads: int = Field(gt=0)
-    activation: str
-    layer_norm_epsilon: float = Field(gt=0)
-    vocabulary_size: int = Field(gt=0)
-    segment_count: int = Field(ge=1, description="Segments that the model tells apart; 1 where it has none.")
-    position_limit: int = Field(gt=0, description="Rows of the position table.")
-    position_offset: int = Field(ge=0, description="Position of the first token; pad id + 1 in RoBERTa.")
-    max_tokens: int = Field(gt=0, description="Longest input, special tokens included.")
-    precision: str
-    opset: int
-    labels: tuple[str, ...] = ()
-    problem_type: ProblemType | None = None
-    default_pooling: Pooling = Pooling.MEAN
-    default_normalize: bool = False
-    special_tokens: SpecialTokens
-    label_activation: LabelActivation | None = Field(
-        None, description="The function from a label's logit to its score, if the checkpoint states one."
-    )
-
-    @property
-    def unstated(self) -> set[str]:
-        """Later facts that have their default: no part of the manifest and of the identity."""
-        return {name for name in LATER_FACTS if getattr(self, name) == type(self).model_fields[name].default}
-
-
-class FileRecord(_Record):
-    sha256: Sha256
-    size: int = Field(ge=0)
-
-
-class Manifest(_Record):
-    """manifest.json. `golden_tolerance` bounds |Δ| ÷ max(1, max |output|) between the golden outputs and a run.
-
-    `accuracy_loss` names the gates that the bundle misses, where the export was told to let that pass.
-    """
-
-    schema_version: int
-    bundle_id: Sha256
-    producer: str
-    source: Source
-    model: ModelFacts
-    files: dict[str, FileRecord]
-    golden_tolerance: float = Field(gt=0)
-    accuracy: dict[str, float]
-    accuracy_loss: tuple[str, ...] = ()
-
-    @field_validator("files")
-    @classmethod
-    def _stay_inside(cls, files: dict[str, FileRecord]) -> dict[str, FileRecord]:
-        for name in files:
-            if len(PurePosixPath(name).parts) != 1 or name in ("", ".", "..") or "\\" in name:
-                raise ValueError(f"file name {name!r} leaves the bundle's directory")
-        return files
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +107,11 @@ def check_hashes(bundle: Bundle) -> None:
     """Whether every file holds what the manifest says. Raises BundleError."""
     for name, record in bundle.manifest.files.items():
         path = bundle.path / name
-        if hash_file(path) != record.sha256:
+        try:
+            sha256 = hash_file(path)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if sha256 != record.sha256:
             raise BundleError(f"{path}: its content differs from the manifest's hash; copy or export the bundle again")
 
 
@@ -261,7 +146,10 @@ def hash_file(path: Path) -> str:
 def _parse_manifest(path: Path) -> Manifest:
     manifest_path = path / MANIFEST_NAME
     try:
+        find_plain_file(manifest_path)
         text = manifest_path.read_text(encoding="utf-8")
+    except NotPlainError as error:
+        raise _not_plain(manifest_path, error) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
         raise BundleError(
@@ -286,8 +174,21 @@ def _parse_manifest(path: Path) -> Manifest:
 
 
 def _check_size(path: Path, record: FileRecord) -> None:
-    if path.is_symlink() or not path.is_file():
-        raise BundleError(f"{path}: missing, or not a plain file; copy or export the bundle again")
-    size = path.stat().st_size
+    try:
+        size = find_plain_file(path).st_size
+    except NotPlainError as error:
+        raise _not_plain(path, error) from error
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: missing; copy or export the bundle again") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if size != record.size:
         raise BundleError(f"{path}: {size} bytes, the manifest says {record.size}; copy or export the bundle again")
+
+
+def _not_plain(path: Path, error: NotPlainError) -> BundleError:
+    return BundleError(f"{path}: is {error}, and a bundle holds plain files; copy it with its links followed (cp -RL)")
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path}: cannot be read ({error.strerror}); check its permissions, or copy the bundle again")

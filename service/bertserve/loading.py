@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from bertserve.batching.admission import Speed
-from bertserve.bundle import check_hashes, open_bundle
+from bertserve.bundle import TOKENIZER_NAME, Bundle, check_hashes, open_bundle
 from bertserve.engine.golden import prove_golden, read_golden
 from bertserve.engine.session import Engine
 from bertserve.memory import resident_bytes
@@ -25,8 +25,18 @@ class MemoryShortage:
     needed_bytes: int
 
 
-def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
+def load_models(paths: Mapping[str, Path], lane_threads: int) -> list[ServedModel]:
+    """Bundles by name, in order. Those with the same tokenizer share it: large ones take 300 MB. Raises BundleError."""
+    models: list[ServedModel] = []
+    for name, path in paths.items():
+        models.append(load_model(name, path, lane_threads, models))
+    return models
+
+
+def load_model(name: str, path: Path, lane_threads: int, loaded: Sequence[ServedModel] = ()) -> ServedModel:
     """A bundle whose hashes hold, whose graph loads, and whose golden outputs this machine reproduces.
+
+    loaded: models whose tokenizers it may share.
 
     Raises BundleError.
     """
@@ -41,7 +51,10 @@ def load_model(name: str, path: Path, lane_threads: int) -> ServedModel:
             checking.result()
     golden = tuple(read_golden(bundle.golden_path))
     prove_golden(engine, golden)
-    tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
+    same = (model.tokenizer for model in loaded if _have_same_tokenizer(model.bundle, bundle))
+    tokenizer = next((other.share(bundle.model) for other in same), None)
+    if tokenizer is None:
+        tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
     return ServedModel(
         name=name,
         bundle=bundle,
@@ -65,6 +78,15 @@ def find_memory_shortage(
     if limit_bytes is None or needed <= limit_bytes:
         return None
     return MemoryShortage(limit_bytes=limit_bytes, needed_bytes=needed)
+
+
+def _have_same_tokenizer(one: Bundle, other: Bundle) -> bool:
+    """By the files' checked hashes. A literal mask is added by the special tokens, up to the vocabulary's size."""
+    return (
+        one.manifest.files[TOKENIZER_NAME].sha256 == other.manifest.files[TOKENIZER_NAME].sha256
+        and one.model.special_tokens == other.model.special_tokens
+        and one.model.vocabulary_size == other.model.vocabulary_size
+    )
 
 
 def measure_speed(model: ServedModel) -> Speed:

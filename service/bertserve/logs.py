@@ -6,25 +6,23 @@ is said once it takes lines again.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 import queue
+import sys
 import threading
 import time
 import traceback
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
+
+from bertserve.streams import RETRY_SECONDS, STDERR, write_whole
 
 LOGGER = logging.getLogger("bertserve")
 
-STDERR = 2
-
 # Lines that may wait for a slow reader, some megabytes.
 MAX_WAITING_LINES = 10_000
-
-RETRY_SECONDS = 0.05
 
 # What gRPC logs of one who left his stream while an answer was on its way to him, and of headers that are no UTF-8.
 FAULTS_OF_CALLERS = {"ExecuteBatchError", "UnicodeDecodeError"}
@@ -76,9 +74,8 @@ class LineWriter(logging.Handler):
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = f"{self.format(record)}\n".encode(errors="replace")
         try:
-            self._lines.put_nowait(line)
+            self._lines.put_nowait(_encode(self.format(record)))
         except queue.Full:
             self._count_lost(1)
 
@@ -110,22 +107,19 @@ class LineWriter(logging.Handler):
     def _loss(self, lines: int) -> bytes:
         fields = {"fields": {"lines": lines}}
         record = LOGGER.makeRecord(LOGGER.name, logging.WARNING, "", 0, "log lines were lost", (), None, extra=fields)
-        return f"{self.format(record)}\n".encode()
+        return _encode(self.format(record))
 
     def _write(self, line: bytes) -> bool:
-        """Past Python's own stream, whose lock a blocked write would hold until the interpreter ends."""
         try:
-            while line:
-                line = line[self._write_some(line) :]
+            write_whole(self._descriptor, line)
         except OSError:
             return False
         return True
 
-    def _write_some(self, line: bytes) -> int:
-        with contextlib.suppress(BlockingIOError):
-            return os.write(self._descriptor, line)
-        time.sleep(RETRY_SECONDS)  # somebody else made the pipe non-blocking, and it is full
-        return 0
+
+def _encode(line: str) -> bytes:
+    """UTF-8 in any locale. Bytes of a path that are not UTF-8 become U+FFFD, for an escape would be no JSON."""
+    return f"{line.encode(errors='surrogateescape').decode(errors='replace')}\n".encode()
 
 
 def is_news(record: logging.LogRecord) -> bool:
@@ -135,11 +129,17 @@ def is_news(record: logging.LogRecord) -> bool:
 
 
 def start_logs(level: str) -> None:
-    """Write log lines to stderr from now on, those of libraries included."""
+    """Write log lines to stderr from now on, those of libraries included.
+
+    Python's own reports become log lines, too: written to a stderr that nobody reads, they would stop their thread.
+    """
     writer = LineWriter(STDERR)
     writer.addFilter(is_news)
     logging.getLogger().handlers[:] = [writer]
     LOGGER.setLevel(level.upper())
+    logging.captureWarnings(True)
+    sys.unraisablehook = lambda report: _log_uncaught(report.exc_type, report.exc_value, report.exc_traceback)
+    threading.excepthook = lambda report: _log_uncaught(report.exc_type, report.exc_value, report.exc_traceback)
 
 
 def finish_logs(timeout_seconds: float) -> None:
@@ -147,6 +147,10 @@ def finish_logs(timeout_seconds: float) -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, LineWriter):
             handler.wait_until_written(timeout_seconds)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    LOGGER.error("nothing caught an error", exc_info=(kind, error or kind(), trace))
 
 
 def log_failure(message: str, error: BaseException) -> None:

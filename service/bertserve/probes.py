@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from bertserve.logs import log_failure
+from bertserve.pages import Page, PageServer
 
 # An event loop that takes longer than this to answer is not alive.
 LOOP_SECONDS = 5.0
 
 
-class _HttpServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is no news; stderr is for log lines."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    status: int
-    content_type: str
-    body: bytes
-
-
 class Probes:
-    """The HTTP server. Pages are made on the event loop, so that a stuck loop shows as one."""
+    """The pages. They are made on the event loop, so that a stuck loop shows as one."""
 
     def __init__(
         self,
@@ -55,7 +34,7 @@ class Probes:
         self._is_alive = is_alive
         self._is_ready = is_ready
         self._loop = asyncio.get_running_loop()
-        self._server = _HttpServer((host, port), self._handler())
+        self._server = PageServer((host, port), self._ask_loop)
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
         self._thread.start()
 
@@ -76,25 +55,6 @@ class Probes:
         if path == "/readyz":
             return _verdict(self._is_ready())
         return Page(404, "text/plain", b"try /metrics, /livez or /readyz\n")
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        probes = self
-
-        class Handler(BaseHTTPRequestHandler):
-            timeout = 10
-
-            def do_GET(self) -> None:
-                page = probes._ask_loop(self.path.partition("?")[0], self.headers.get("Accept", ""))
-                self.send_response(page.status)
-                self.send_header("Content-Type", page.content_type)
-                self.send_header("Content-Length", str(len(page.body)))
-                self.end_headers()
-                self.wfile.write(page.body)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - probes come by the second
-                pass
-
-        return Handler
 
     def _ask_loop(self, path: str, accept: str) -> Page:
         answer = asyncio.run_coroutine_threadsafe(self._page(path, accept), self._loop)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from bertserve.descriptors import are_used_up
 from bertserve.logs import log, log_warning
 from bertserve.metrics import Metrics
 
@@ -35,8 +36,11 @@ class ReloadedFiles(Generic[Value]):
         self._parse = parse
         self._metrics = metrics
         self._lock = threading.Lock()
-        self._seen: Sequence[bytes] | str = _read(self._paths)
-        self._value = parse(self._seen)
+        try:
+            self._seen: Sequence[bytes] | str = _read(self._paths)
+            self._value = parse(self._seen)
+        except OSError as error:
+            raise FileError(f"{paths[0]}: {error.strerror}") from error
         metrics.add_reloaded(name)
 
     def current(self) -> Value:
@@ -46,13 +50,21 @@ class ReloadedFiles(Generic[Value]):
         """
         with self._lock:
             try:
-                seen: Sequence[bytes] | str = _read(self._paths)
-            except FileError as error:
-                seen = str(error)
-            if seen != self._seen:
-                self._seen = seen
-                self._reload(seen)
+                self._look()
+            except OSError as error:
+                if not are_used_up(error):
+                    raise
+                # Nothing is known of the files until a descriptor is free; the log says that none is.
             return self._value
+
+    def _look(self) -> None:
+        try:
+            seen: Sequence[bytes] | str = _read(self._paths)
+        except FileError as error:
+            seen = str(error)
+        if seen != self._seen:
+            self._reload(seen)
+            self._seen = seen
 
     def _reload(self, seen: Sequence[bytes] | str) -> None:
         try:
@@ -80,6 +92,8 @@ def _read_one(path: Path) -> bytes:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
+        if are_used_up(error):
+            raise
         raise FileError(f"{path}: {error.strerror}") from error
     if len(content) > MAX_FILE_BYTES:
         raise FileError(f"{path}: larger than {MAX_FILE_BYTES} bytes")

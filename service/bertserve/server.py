@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2_grpc
 from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
 from bertserve.cores import usable_cores
+from bertserve.descriptors import allow_connections
 from bertserve.engine.golden import prove_golden
 from bertserve.engine.lanes import Lanes
 from bertserve.health import HEALTH, HealthServicer
@@ -24,7 +25,7 @@ from bertserve.interceptors.counting import MetricsInterceptor
 from bertserve.interceptors.open_calls import OpenCalls
 from bertserve.interceptors.translation import StatusInterceptor
 from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
-from bertserve.loading import find_memory_shortage, load_model, measure_speed
+from bertserve.loading import find_memory_shortage, load_models, measure_speed
 from bertserve.logs import log, log_error, log_warning
 from bertserve.memory import read_memory_limit
 from bertserve.metrics import Metrics
@@ -101,13 +102,14 @@ class Server:
 async def open_server(settings: Settings) -> AsyncIterator[Server]:
     """Load every bundle, then serve. Raises BundleError, SettingsError or ServerError before anything is served."""
     bundles = named_bundles(settings)
+    allow_connections(settings.max_connections)
     metrics = Metrics()
     guards = open_guards(settings, metrics)
     cores = usable_cores()
     loop = asyncio.get_running_loop()
     settings = await loop.run_in_executor(None, _tuned, settings, next(iter(bundles.values())), cores)
     lanes = _open_lanes(settings, cores)
-    served = await loop.run_in_executor(None, _load_models, bundles, settings.lane_threads)
+    served = await loop.run_in_executor(None, load_models, bundles, settings.lane_threads)
     _warn_of_memory(settings, lanes, served)
     batcher = _make_batcher(settings, lanes, served, metrics)
     analyzer = Analyzer(batcher, _limits(settings), metrics)
@@ -155,10 +157,6 @@ def _addresses(settings: Settings, grpc_port: int, metrics_port: int) -> Address
 
 def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
     return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
-
-
-def _load_models(bundles: dict[str, Path], lane_threads: int) -> list[ServedModel]:
-    return [load_model(name, path, lane_threads) for name, path in bundles.items()]
 
 
 def _open_lanes(settings: Settings, cores: int) -> Lanes:

@@ -4,6 +4,7 @@ reader."""
 from __future__ import annotations
 
 import argparse
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -202,13 +203,20 @@ def read_file(path: Path) -> dict[str, Any]:
     unknown = [key for key in values if key.replace("-", "_") not in Settings.model_fields.keys() - {"config"}]
     if unknown:
         raise SettingsError(f"--config {path}: no such setting: {', '.join(unknown)}; bertserve --help lists them")
-    return named
+    return {name: _as_argument(value) for name, value in named.items()}
+
+
+def _as_argument(value: Any) -> Any:
+    """A text as Python reads it from the command line. In an ASCII locale, no other form of é names a file."""
+    if isinstance(value, list):
+        return [_as_argument(entry) for entry in value]
+    return os.fsdecode(value.encode()) if isinstance(value, str) else value
 
 
 def named_bundles(settings: Settings) -> dict[str, Path]:
     """Name → directory, in the order given. A bare DIR is named by its last path component.
 
-    Raises SettingsError for an empty or repeated name.
+    Raises SettingsError for a name that is empty, repeated or not UTF-8. No message of the API could hold the last.
     """
     if not settings.bundles:
         return {DEMO_BUNDLE.name: DEMO_BUNDLE}
@@ -216,10 +224,18 @@ def named_bundles(settings: Settings) -> dict[str, Path]:
     for argument in settings.bundles:
         name, equals, directory = argument.partition("=")
         path = Path(directory if equals else argument)
-        name = name if equals else path.resolve().name
+        name = _as_text(name if equals else path.resolve().name, path)
         if not name or not (directory if equals else argument):
             raise SettingsError(f"bundle {argument!r}: give DIR or NAME=DIR")
         if name in bundles:
             raise SettingsError(f"bundle name {name!r} is given twice; name one of them otherwise, as in other={path}")
         bundles[name] = path
     return bundles
+
+
+def _as_text(name: str, path: Path) -> str:
+    """The name in Unicode, whatever the locale made of its bytes."""
+    try:
+        return os.fsencode(name).decode()
+    except UnicodeDecodeError:
+        raise SettingsError(f"bundle name {name} is not UTF-8; give it another, as in name={path}") from None

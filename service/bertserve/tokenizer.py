@@ -5,6 +5,7 @@ Owns truncation, literal masks, and how a word becomes a vocabulary entry. Knows
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -152,7 +153,8 @@ class Tokenizer:
 
     def __init__(self, path: Path, facts: ModelFacts) -> None:
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            # As text it refuses a path that is not UTF-8, or is read in an ASCII locale.
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())
         except Exception as error:  # the Rust side raises bare Exception
             raise BundleError(f"{path}: not a tokenizer ({error}); export the bundle again") from error
         self._tokenizer.no_truncation()
@@ -162,6 +164,8 @@ class Tokenizer:
         self._mask_alias = self._add_literal_mask()
         # No entry of the vocabulary, though the model may have a row of that number.
         self._added_id = None if is_known else self._mask_alias
+        # In UTF-8, of all entries of the vocabulary.
+        self.longest_token_bytes = self._measure_longest_token()
 
     def tokenize(self, texts: Sequence[Text], truncation: Truncation) -> list[TokenizedText]:
         """Tokenize texts in order. Raises TooManyTokens, with the text's index, where truncation is ERROR."""
@@ -206,10 +210,16 @@ class Tokenizer:
             return token.removeprefix(prefix)
         return self._tokenizer.decode([token_id], skip_special_tokens=False).strip() if token else ""
 
-    @cached_property
-    def longest_token_bytes(self) -> int:
-        """UTF-8 length of the vocabulary's longest entry."""
-        return max(len(token.encode()) for token in self._tokenizer.get_vocab())
+    def share(self, facts: ModelFacts) -> Tokenizer:
+        """For another model with the same tokenizer.json and special tokens: one vocabulary in memory serves both."""
+        other = copy.copy(self)
+        other._facts = facts  # noqa: SLF001 - of its own class
+        return other
+
+    def _measure_longest_token(self) -> int:
+        """One by one: a dictionary of all entries, which the library offers, takes tens of megabytes."""
+        names = map(self._tokenizer.id_to_token, range(self._facts.vocabulary_size))
+        return max(len((name or "").encode()) for name in names)
 
     def _add_literal_mask(self) -> int | None:
         mask = self._facts.special_tokens.mask

@@ -298,24 +298,67 @@ def test_wrong_usage(arguments, capsys):
     assert complaint.count("\n") == 1
 
 
-def test_an_early_end_of_the_reader_is_no_failure(server):
-    """`bertcall … | head -1` ends quietly."""
+PRINTING = [["models"], ["stream", __file__, "--embed"], ["--help"]]
+
+
+@pytest.mark.parametrize("arguments", PRINTING, ids=lambda words: words[0])
+def test_a_reader_who_leaves_early_is_told_by_the_exit_code(server, arguments):
+    """`bertcall … | head -1` ends quietly, as a program that SIGPIPE ends does."""
     reading, writing = os.pipe()
     os.close(reading)
-    command = [sys.executable, "-m", "bertapi.command", "models", "--target", server.target]
+    command = [sys.executable, "-m", "bertapi.command", "--target", server.target, *arguments]
     with os.fdopen(writing, "wb") as broken:
         finished = subprocess.run(command, check=False, stdout=broken, stderr=subprocess.PIPE, text=True)
-    assert (finished.returncode, finished.stderr) == (0, "")
+    assert (finished.returncode, finished.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("arguments", [["models"], ["stream", __file__, "--embed"]], ids=["models", "stream"])
+@pytest.mark.parametrize("arguments", PRINTING, ids=lambda words: words[0])
 def test_output_that_cannot_be_written_is_one_line(server, arguments):
     """As on a full disk."""
-    command = [sys.executable, "-m", "bertapi.command", *arguments, "--target", server.target]
+    command = [sys.executable, "-m", "bertapi.command", "--target", server.target, *arguments]
     with Path("/dev/full").open("wb") as full:
         finished = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
     complaint = "bertcall: the output cannot be written: No space left on device\n"
     assert (finished.returncode, finished.stderr) == (1, complaint)
+
+
+@pytest.mark.parametrize("kind", ["closed", "full"])
+def test_a_failure_keeps_its_exit_code_if_standard_error_takes_no_line(kind):
+    """And the line does not stray into the output."""
+
+    def close() -> None:
+        os.close(2)
+
+    with Path("/dev/full").open("wb") as full:
+        finished = subprocess.run(
+            [sys.executable, "-m", "bertapi.command", "embed", "-"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=full, check=False,
+            preexec_fn=close if kind == "closed" else None,
+        )  # fmt: skip
+    assert (finished.returncode, finished.stdout) == (2, b"")
+
+
+def test_a_connection_takes_no_closed_streams_place(server):
+    """What a library prints to descriptor 2 must not reach the server."""
+    program = (
+        "import os, sys; [os.close(fd) for fd in (0, 2)]\n"
+        "from bertapi.command import main\n"
+        f"assert main(['models', '--target', {server.target!r}]) == 0\n"
+        "assert all(os.path.samestat(os.fstat(fd), os.stat(os.devnull)) for fd in (0, 2))\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=False)
+    assert (finished.returncode, b"pretraining" in finished.stdout) == (0, True)
+
+
+def test_words_are_read_as_utf_8_in_an_ascii_locale(server, tmp_path):
+    """Texts, and names of files."""
+    ascii_locale = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    (tmp_path / "été").write_text("the cat\n", encoding="utf-8")
+    for arguments in ["embed", "été", "--json"], ["stream", str(tmp_path / "été"), "--embed"]:
+        command = [sys.executable, "-m", "bertapi.command", *arguments, "--target", server.target]
+        finished = subprocess.run(command, check=False, capture_output=True, env=ascii_locale)
+        assert (finished.returncode, finished.stderr) == (0, b"")
+        assert b'"embeddings"' in finished.stdout or b'"embedding"' in finished.stdout
 
 
 def test_closed_standard_output_is_wrong_usage(monkeypatch, capsys):

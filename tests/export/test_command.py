@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -117,9 +118,14 @@ def test_help_names_every_option(run_command: RunCommand) -> None:
             1,
             "bertexport: the bundle is complete, but standard output cannot be written: No space left on device\n",
         ),
+        (
+            "import os; r, w = os.pipe(); os.close(r); sys.stdout = open(w, 'w')",
+            1,
+            "bertexport: the bundle is complete, but standard output cannot be written: Broken pipe\n",
+        ),
         ("sys.stdout.reconfigure(encoding='ascii')", 0, ""),
     ],
-    ids=["a full disk", "ASCII"],
+    ids=["a full disk", "no reader", "ASCII"],
 )
 def test_a_table_that_cannot_be_written_is_no_traceback(setup: str, status: int, message: str) -> None:
     """The bundle is there by then; what stdout cannot show is not worth more than a line."""
@@ -130,7 +136,36 @@ def test_a_table_that_cannot_be_written_is_no_traceback(setup: str, status: int,
     assert (finished.returncode, finished.stderr) == (status, message)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("kind", ["closed", "full", "no reader"])
+def test_steps_go_on_if_nobody_takes_their_lines(kind: str) -> None:
+    """Whatever else a library writes to stderr, too."""
+    reading, broken = os.pipe()
+    os.close(reading)
+    program = (
+        "import sys\n"
+        "from bertserve.streams import mend_streams\n"
+        "mend_streams()\n"
+        "from bertexport.command import Steps\n"
+        "from rich.console import Console\n"
+        "with Steps(Console(stderr=True)).step('a step'): print('a library', file=sys.stderr, flush=True)\n"
+        "print('done')\n"
+    )
+    with Path("/dev/full").open("wb") as full, os.fdopen(broken, "wb") as unread:
+        finished = subprocess.run(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, check=False, timeout=60,
+            stderr=unread if kind == "no reader" else full, preexec_fn=close_stderr if kind == "closed" else None,
+        )  # fmt: skip
+    assert (finished.returncode, finished.stdout) == (0, b"done\n")
+
+
+def close_stderr() -> None:
+    os.close(2)
+
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_an_interruption_while_loading_is_one_line(number: signal.Signals) -> None:
     """Before the arguments are even read, the command says the same."""
     program = (

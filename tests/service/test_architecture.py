@@ -36,7 +36,12 @@ LEAVES = {
     "deadlines",
     "metrics",
     "logs",
+    "streams",
     "bundle",
+    "manifest",
+    "plain_files",
+    "descriptors",
+    "pages",
     "cgroups",
     "cores",
     "memory",
@@ -145,9 +150,9 @@ def test_the_graph_is_measured_as_it_is_served() -> None:
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:
-    """bertexport imports of bertserve the bundle, the tokenizer, the engine and its cores, and nothing above them."""
+    """bertexport imports of bertserve the bundle, tokenizer, engine, cores and streams, and nothing above them."""
     used = {room(n) for path in sources("bertexport").values() for n in imports(path) if n.startswith("bertserve.")}
-    assert used <= {"bundle", "tokenizer", "engine", "cores"}
+    assert used <= {"bundle", "tokenizer", "engine", "cores", "streams"}
 
 
 @pytest.mark.parametrize("module", ["batching.policy", "batching.admission", "supervision.verdict"])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from bertserve.bundle import (
-    LATER_FACTS,
     MANIFEST_NAME,
     LabelActivation,
     ModelFacts,
@@ -15,6 +14,7 @@ from bertserve.bundle import (
     open_bundle,
     write_manifest,
 )
+from bertserve.manifest import LATER_FACTS
 from bertserve.settings import DEMO_BUNDLE
 from servers import CLASSIFIER, PLAIN, PRETRAINING, TAGGER
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import json
 import logging
 import os
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +18,7 @@ from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.logs import JsonFormatter, LineWriter
 from open_inference import infer_request, tensor
-from servers import CLASSIFIER, PRETRAINING, READY, RunningServer, command, running_server
+from servers import CLASSIFIER, PRETRAINING, RunningServer, running_server
 
 SECRET = "Xylophonquartett"  # stands in no bundle's vocabulary
 EXPECTED_STAGES = {"tokenize_seconds", "queue_seconds", "infer_seconds", "finish_seconds"}
@@ -195,35 +193,6 @@ def test_libraries_log_without_what_they_say() -> None:
         assert (line["message"], line["library"], line["exception"]) == ("a library reports", record.name, "ValueError")
         assert line["traceback"]
         assert line.get("template") == ("raised %s" if record.args else None)
-
-
-def wait_for_calls(target: str, count: int) -> None:
-    for _ in range(count):
-        assert embed(target)[1] == "OK"
-
-
-def test_full_stderr_does_not_hold_up_serving() -> None:
-    """Nobody reads the pipe: calls are answered, and the server ends as always."""
-    arguments = command("--port", "0", "--metrics-port", "0", "--drain-pause", "0", "--log-level", "debug", PRETRAINING)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        ready = READY.fullmatch(process.stdout.readline())  # type: ignore[union-attr]
-        assert ready
-        fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)  # type: ignore[arg-type]
-        wait_for_calls(ready[1], 100)
-        process.terminate()
-        assert process.wait(timeout=60) == 0
-
-
-def test_closed_stderr_does_not_hold_up_serving() -> None:
-    """The reader has gone."""
-    arguments = command("--port", "0", "--metrics-port", "0", "--drain-pause", "0", "--log-level", "debug", PRETRAINING)
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stderr.close()  # type: ignore[union-attr]
-        ready = READY.fullmatch(process.stdout.readline())  # type: ignore[union-attr]
-        assert ready
-        wait_for_calls(ready[1], 20)
-        process.terminate()
-        assert process.wait(timeout=60) == 0
 
 
 def write(writer: LineWriter, message: str) -> None:

@@ -59,11 +59,6 @@ def edit_manifest(edit: Callable[[dict], object]) -> Callable[[Path], None]:
     return damage
 
 
-def link_tokenizer_outside(bundle: Path) -> None:
-    (bundle / "tokenizer.json").rename(bundle.parent / "tokenizer.json")
-    (bundle / "tokenizer.json").symlink_to(bundle.parent / "tokenizer.json")
-
-
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "graph missing": (remove_graph, "model.onnx"),
     "graph truncated": (truncate_graph, "model.onnx"),
@@ -77,7 +72,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
         edit_manifest(lambda m: m["files"].update({"/etc/passwd": m["files"]["model.onnx"]})),
         "leaves the bundle's directory",
     ),
-    "symbolic link": (link_tokenizer_outside, "not a plain file"),
     "file not listed": (edit_manifest(lambda m: m["files"].pop("golden.npz")), "golden.npz"),
     "unknown field": (edit_manifest(lambda m: m.update(surprise=1)), "surprise"),
     "changed fact": (edit_manifest(lambda m: m["model"].update(max_tokens=64)), "bundle id"),

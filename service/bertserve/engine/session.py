@@ -33,6 +33,16 @@ LOG_SEVERITY_ERROR = 3
 KEPT_RUN_TOKENS = 2048
 
 
+class _GraphFile:
+    """A path that ONNX Runtime gets as bytes. As text it refuses what is not UTF-8, or is read in an ASCII locale."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __fspath__(self) -> bytes:
+        return os.fsencode(self._path)
+
+
 class RunStop:
     """Ends one run from another thread, at the graph's next node; a kernel under way is not interrupted."""
 
@@ -59,7 +69,10 @@ class Engine:
             )
         try:
             self._session = ort.InferenceSession(
-                str(bundle.graph_path), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+                _GraphFile(bundle.graph_path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=SLOW_FUSIONS,
             )
             # Or whoever writes over the file changes the weights, or ends the process.
             detach(bundle.graph_data_path)
