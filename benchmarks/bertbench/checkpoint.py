@@ -26,12 +26,20 @@ class Shape(StrEnum):
 
     BERT_BASE = "bert-base"
     MINILM = "minilm"
+    XLM_R_LARGE = "xlm-r-large"
 
 
-# google-bert/bert-base-uncased, sentence-transformers/all-MiniLM-L6-v2.
+# google-bert/bert-base-uncased, sentence-transformers/all-MiniLM-L6-v2, BAAI/bge-m3 (its sizes, in BERT's form).
 SHAPES: dict[Shape, dict[str, Any]] = {
     Shape.BERT_BASE: {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12},
     Shape.MINILM: {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 6},
+    Shape.XLM_R_LARGE: {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "max_position_embeddings": 8194,
+    },
 }
 
 
@@ -42,14 +50,17 @@ def checkpoint(
         Path | None, typer.Option(help=f"A vocab.txt; without one, {VOCABULARY_SIZE} made-up words.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the weights.")] = 0,
+    layers: Annotated[int | None, typer.Option(min=1, help="Number of layers; the model's own by default.")] = None,
 ) -> None:
     """Write a checkpoint with random weights, masked-LM and next-sentence heads included."""
     if directory.exists():
         raise BenchError(f"{directory}: exists; name a directory that does not")
     words = read_vocabulary(vocabulary) if vocabulary else list(itertools.islice(make_up_words(), VOCABULARY_SIZE))
-    write_model(directory, {**SHAPES[like], "vocab_size": len(words)}, seed)
+    sizes = {**SHAPES[like], "vocab_size": len(words), **({"num_hidden_layers": layers} if layers else {})}
+    write_model(directory, sizes, seed)
     (directory / "vocab.txt").write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
-    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 512}
+    longest = sizes.get("max_position_embeddings", 512)
+    settings = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": longest}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
@@ -83,5 +94,5 @@ def write_model(directory: Path, config: dict[str, Any], seed: int) -> None:
     from transformers import BertConfig, BertForPreTraining
 
     torch.manual_seed(seed)
-    # 12 heads in either model, 512 positions and two segments: the defaults.
+    # 12 heads, 512 positions and two segments unless the shape says otherwise: the defaults.
     BertForPreTraining(BertConfig(**config)).save_pretrained(directory)

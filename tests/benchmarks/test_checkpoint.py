@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from bertbench.checkpoint import SPECIAL_TOKENS, make_up_words, read_vocabulary
+from bertbench.checkpoint import SPECIAL_TOKENS, Shape, checkpoint, make_up_words, read_vocabulary
 from bertbench.errors import BenchError
 
 pytestmark = pytest.mark.export
@@ -37,6 +37,18 @@ def test_a_vocabulary_has_a_token_a_line(tmp_path: Path) -> None:
     path = tmp_path / "vocab.txt"
     path.write_text("".join(f"{word}\n" for word in words), encoding="utf-8")
     assert read_vocabulary(path) == words
+
+
+def test_a_shape_may_have_fewer_layers(tmp_path: Path) -> None:
+    """One layer of a large model shows what a length costs; its tokenizer states the model's own longest text."""
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("".join(f"{word}\n" for word in itertools.islice(make_up_words(), 100)), encoding="utf-8")
+    checkpoint(tmp_path / "large", Shape.XLM_R_LARGE, vocabulary, seed=0, layers=1)
+    config, settings = (
+        json.loads((tmp_path / "large" / name).read_text()) for name in ("config.json", "tokenizer_config.json")
+    )
+    assert (config["num_hidden_layers"], config["hidden_size"], config["vocab_size"]) == (1, 1024, 100)
+    assert settings["model_max_length"] == config["max_position_embeddings"] == 8194
 
 
 @pytest.mark.slow
