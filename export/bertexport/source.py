@@ -11,6 +11,7 @@ from bertserve.tokenizer import Tokenizer
 from bertexport.architecture import Architecture, Weights, read_architecture, select_weights
 from bertexport.checkpoint import Checkpoint, read_checkpoint
 from bertexport.errors import ExportError
+from bertexport.labels import note_labels
 from bertexport.location import Location, locate
 from bertexport.nodes import OPSET
 from bertexport.request import ExportRequest, Progress
@@ -71,6 +72,7 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
             *_note_other_reading(other_reading),
             *_note_prompts(sentence),
             *_note_own_code(checkpoint),
+            *note_labels(checkpoint.config, architecture.labels),
         ),
     )
 
