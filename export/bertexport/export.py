@@ -6,7 +6,7 @@ Whatever stops a step leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from bertserve.engine.session import Engine
 from bertserve.tokenizer import Text
 
 from bertexport.calibration import plan_int8, rank_parts
-from bertexport.errors import ExportError
+from bertexport.errors import ExportError, explain_unexpected
 from bertexport.fitting import Fit, fit_int8
 from bertexport.golden_cases import choose_golden, expect_golden, make_cases
 from bertexport.inputs import fill_gaps, make_items, read_long_texts, read_text_file, vary
+from bertexport.paths import decodable
 from bertexport.quantization import Int8Plan
 from bertexport.reference import Reference, expect, load_reference
 from bertexport.report import Operators, Report, write_report
@@ -43,6 +44,13 @@ class ExportResult:
 
 def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResult:
     """Write a complete and verified bundle. Raises ExportError or BundleError and leaves nothing behind."""
+    with explain_unexpected(), decodable(Path(request.model)) as model:
+        # A hub's id stays as it is written, which a path might not.
+        is_same = str(model) == str(Path(request.model))
+        return _export(request if is_same else replace(request, model=str(model)), progress)
+
+
+def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     verification, calibration = _read_asked_texts(request)
     with staged_directory(request.output, replace=request.force) as staging:
         for folder in remove_abandoned(request.output.resolve().parent):
