@@ -161,6 +161,12 @@ def find_heads(family: Family, tensors: Mapping[str, Float32s], class_name: str)
 def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weights:
     """The tensors that the model needs. Raises ExportError: missing, of another shape, not finite."""
     family, sizes = checkpoint.family, architecture.sizes
+    # Before the names of so many layers are listed, which may never end.
+    if architecture.layer_count > len(checkpoint.tensors):
+        raise ExportError(
+            f"config.json: {family.settings.layer_count} is {architecture.layer_count}, "
+            f"the checkpoint has {len(checkpoint.tensors)} tensors in all"
+        )
     needed = {
         module.tensor_names(layer)[tensor]: tuple(sizes[size] for size in shape)
         for module, layer in family.modules(

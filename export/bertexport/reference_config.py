@@ -28,6 +28,10 @@ NEUTRAL_ENTRIES = frozenset(
         "dtype",
         "torch_dtype",
         "initializer_range",
+        # Tokens that only generation and tokenizers ask for.
+        "bos_token_id",
+        "eos_token_id",
+        "sep_token_id",
         # Which loss is computed. What the logits mean is read from config.json itself.
         "problem_type",
     }
@@ -36,4 +40,6 @@ NEUTRAL_ENTRIES = frozenset(
 
 def neutralize(config: Mapping[str, Any]) -> dict[str, Any]:
     """The entries that decide values. Dropout, by any of its names, does nothing in evaluation."""
-    return {name: value for name, value in config.items() if name not in NEUTRAL_ENTRIES and "dropout" not in name}
+    decisive = {name: value for name, value in config.items() if name not in NEUTRAL_ENTRIES and "dropout" not in name}
+    # Null says nothing, but `transformers` would count labels with it.
+    return {name: value for name, value in decisive.items() if name != "num_labels" or value is not None}

@@ -128,6 +128,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         r"query\.weight is \[31, 32\], by config.json .*\[32, 32\]",
     ),
     "more layers than tensors": (edit_config(num_hidden_layers=3), r"lacks tensors: encoder\.layer\.2.* and \d+ more"),
+    "layers without end": (edit_config(num_hidden_layers=10**30), "num_hidden_layers is 1000.* tensors in all"),
     "no size": (edit_config(hidden_size=None), "hidden_size is None"),
     "heads that do not divide": (edit_config(num_attention_heads=5), "no multiple of num_attention_heads 5"),
     "unknown activation": (edit_config(hidden_act="mish"), "activation is 'mish'; supported: gelu"),

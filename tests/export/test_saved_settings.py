@@ -43,6 +43,12 @@ FORMAL_ENTRIES: dict[str, dict[str, Any]] = {
     },
     "other forms": {"torchscript": True, "use_cache": False, "is_encoder_decoder": True, "pruned_heads": {}},
     "one label called a class": {"problem_type": "single_label_classification", "labels": ("only",)},
+    "nulls and other programs' tokens": {
+        "num_labels": None,
+        "bos_token_id": "x",
+        "eos_token_id": {},
+        "sep_token_id": 3,
+    },
     "another last layer": {"tie_last_hidden_states": False},
 }
 
