@@ -8,12 +8,14 @@ from typing import NoReturn
 from bertserve.streams import mend_streams
 
 from bertexport.interruption import exit_when_interrupted
+from bertexport.streams import accept_every_letter
 
 
 def main() -> NoReturn:
     """Run the command; exits with 0, 1 after a refusal, 2 for wrong arguments, 130 when interrupted."""
     mend_streams()
     exit_when_interrupted()
+    accept_every_letter()
     try:
         # Takes a few tenths of a second, in which Ctrl-C is as likely as in any other.
         from bertexport.command import app

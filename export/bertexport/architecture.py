@@ -18,6 +18,7 @@ from bertserve.engine.items import Float32s
 from bertexport.checkpoint import Checkpoint
 from bertexport.errors import ExportError
 from bertexport.family import Family
+from bertexport.labels import name_labels, shorten
 
 PROBLEM_TYPES = {
     "single_label_classification": ProblemType.SINGLE_LABEL,
@@ -31,7 +32,11 @@ CLASSIFIERS = {
 }
 # Of classes whose classifier is neither: it compares choices, each a text of its own.
 COMPARING_CLASSES = "ForMultipleChoice"
-NAMES_SHOWN = 6
+# Entries of config.json that make layers differ from each other.
+VARIANTS = {
+    "pruned_heads": "heads of attention were removed from some layers",
+    "per_layer_config": "layers have settings of their own",
+}
 # Of ELECTRA, where config.json names none.
 DEFAULT_EMBEDDING_SIZE = 128
 FLOAT32_TINY = float(np.finfo(np.float32).tiny)
@@ -156,6 +161,12 @@ def find_heads(family: Family, tensors: Mapping[str, Float32s], class_name: str)
 def select_weights(checkpoint: Checkpoint, architecture: Architecture) -> Weights:
     """The tensors that the model needs. Raises ExportError: missing, of another shape, not finite."""
     family, sizes = checkpoint.family, architecture.sizes
+    # Before the names of so many layers are listed, which may never end.
+    if architecture.layer_count > len(checkpoint.tensors):
+        raise ExportError(
+            f"config.json: {family.settings.layer_count} is {architecture.layer_count}, "
+            f"the checkpoint has {len(checkpoint.tensors)} tensors in all"
+        )
     needed = {
         module.tensor_names(layer)[tensor]: tuple(sizes[size] for size in shape)
         for module, layer in family.modules(
@@ -187,11 +198,18 @@ def _find_source(checkpoint: Checkpoint, name: str) -> str:
     """The tensor itself, or the one that stands in for it where the checkpoint leaves it out."""
     family = checkpoint.family
     decoder = family.decoder.tensor_names()["weight"] if family.decoder is not None else ""
-    untied = name == decoder and not checkpoint.config.get("tie_word_embeddings", True)
-    return name if name in checkpoint.tensors or untied else family.stand_ins.get(name, name)
+    is_tied = bool(checkpoint.config.get("tie_word_embeddings", True))
+    if name in checkpoint.tensors or (name == decoder and not is_tied):
+        return name
+    # A file keeps one name of tensors that share memory, and that may be either.
+    twins = {twin: target for target, twin in family.stand_ins.items() if is_tied or target != decoder}
+    return family.stand_ins.get(name) or twins.get(name, name)
 
 
 def _refuse_variants(config: Mapping[str, Any]) -> None:
+    for entry, meaning in VARIANTS.items():
+        if config.get(entry):
+            raise ExportError(f"config.json: {entry} says that {meaning}; supported: layers that are alike")
     if config.get("quantization_config"):
         raise ExportError(
             "config.json: the weights are quantized (quantization_config); export the checkpoint that they were made of"
@@ -236,25 +254,7 @@ def _read_labels(checkpoint: Checkpoint, head: Head) -> tuple[str, ...]:
     if classifier is None:
         module = name.partition(".")[0]
         raise _lacking([name], others={other for other in checkpoint.tensors if other.startswith(f"{module}.")})
-    count = len(classifier)
-    names = config.get("id2label") or _number_labels(config, count)
-    if not isinstance(names, dict) or set(names) != {str(index) for index in range(count)}:
-        found = f"has labels {_shorten(sorted(names))}" if isinstance(names, dict) else f"is {names!r}"
-        raise ExportError(
-            f"config.json: id2label {found}, the classifier {count} outputs; number them 0 to {count - 1}"
-        )
-    return tuple(str(names[str(index)]) for index in range(count))
-
-
-def _number_labels(config: Mapping[str, Any], count: int) -> dict[str, str]:
-    """Named as `transformers` does where config.json names none; it takes two where their number is missing too."""
-    stated = _count(config, "num_labels", 2)
-    if stated != count:
-        raise ExportError(
-            f"config.json: num_labels is {stated} (2 where it is missing), the classifier has {count} outputs; "
-            f"name them in id2label, 0 to {count - 1}"
-        )
-    return {str(index): f"LABEL_{index}" for index in range(count)}
+    return name_labels(config, len(classifier))
 
 
 def _read_problem_type(config: Mapping[str, Any], label_count: int) -> ProblemType:
@@ -270,10 +270,5 @@ def _read_problem_type(config: Mapping[str, Any], label_count: int) -> ProblemTy
 
 def _lacking(missing: list[str], others: set[str]) -> ExportError:
     """others: names among which a reader may find what is missing."""
-    found = _shorten(sorted(others)) or "none"
-    return ExportError(f"the checkpoint lacks tensors: {_shorten(missing)}; others that it has: {found}")
-
-
-def _shorten(names: list[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    found = shorten(sorted(others)) or "none"
+    return ExportError(f"the checkpoint lacks tensors: {shorten(missing)}; others that it has: {found}")

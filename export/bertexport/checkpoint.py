@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from bertserve.engine.items import Float32s
 
 from bertexport.errors import ExportError
-from bertexport.families import find_family
+from bertexport.families import BERT, find_family, find_family_of_class
 from bertexport.family import Family
-from bertexport.weight_files import PickleFile, SafetensorsFile, StoredTensor
+from bertexport.weight_files import PickleFile, SafetensorsFile, StoredTensor, refuse_pointer
 
 # In the order of preference: a pickle is read only where there is nothing else.
 WEIGHT_FILES = (
@@ -27,6 +27,8 @@ WEIGHT_FILES = (
     "pytorch_model.bin.index.json",
 )
 Value = TypeVar("Value")
+# What a checkpoint is called whose config.json names no class.
+UNNAMED = "unnamed"
 OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 
 
@@ -79,8 +81,8 @@ def read_checkpoint(directory: Path) -> Checkpoint:
             "(merge_and_unload), save that with its tokenizer in another directory, and export that"
         )
     config = read_json(directory / "config.json")
-    family = find_family(str(config.get("model_type", "bert")))
     architecture = _read_architecture_name(config)
+    family = read_family(config)
     files = _find_weight_files(directory)
     return Checkpoint(
         directory=directory,
@@ -95,7 +97,9 @@ def read_checkpoint(directory: Path) -> Checkpoint:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises ExportError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        refuse_pointer(path, text.encode())
+        content = json.loads(text)
     except FileNotFoundError as error:
         raise ExportError(f"{path} is missing; MODEL is a directory in Hugging Face form, or a hub id") from error
     except (OSError, ValueError, RecursionError) as error:
@@ -104,6 +108,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ExportError(f"{path} holds no JSON object")
     return content
+
+
+def read_family(config: Mapping[str, Any]) -> Family:
+    """The family that config.json states; without `model_type`, as in the oldest files, the one of its class, or BERT.
+
+    Raises ExportError.
+    """
+    if config.get("model_type") is not None:
+        return find_family(str(config["model_type"]))
+    name = _read_architecture_name(config)
+    return BERT if name == UNNAMED else find_family_of_class(name)
 
 
 def normalize_names(tensors: Mapping[str, Value], family: Family) -> dict[str, Value]:
@@ -120,7 +135,7 @@ def normalize_names(tensors: Mapping[str, Value], family: Family) -> dict[str, V
 
 
 def _read_architecture_name(config: Mapping[str, Any]) -> str:
-    names = config.get("architectures") or ["unnamed"]
+    names = config.get("architectures") or [UNNAMED]
     if not isinstance(names, list) or not isinstance(names[0], str):
         raise ExportError(f"config.json: architectures is {names!r}, a list of class names is needed")
     return names[0]

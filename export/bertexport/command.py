@@ -5,10 +5,10 @@ Steps and errors go to stderr, the table to stdout.
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -21,9 +21,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from bertexport.errors import ExportError
+from bertexport.errors import ExportError, explain_unexpected
 from bertexport.interruption import exit_interrupted, ignore_interruptions, raise_when_interrupted
+from bertexport.paths import show
 from bertexport.request import ExportRequest
+from bertexport.streams import accept_every_letter
 
 if TYPE_CHECKING:
     from bertexport.export import ExportResult
@@ -49,7 +51,7 @@ class Steps:
     @contextmanager
     def step(self, title: str, total: int | None = None) -> Iterator[Callable[[], None]]:
         """Enter a step; the value advances it by one."""
-        began = time.perf_counter()
+        title, began = show(title), time.perf_counter()
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -86,6 +88,9 @@ AllowLoss = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output directory if it exists.")]
+Traceback = Annotated[
+    bool, typer.Option("--traceback", help="Where an error arose in the program, before the line that tells it.")
+]
 
 
 @app.command()
@@ -98,11 +103,13 @@ def export(
     calibration: Calibration = None,
     allow_accuracy_loss: AllowLoss = False,
     force: Force = False,
+    show_traceback: Traceback = False,
 ) -> None:
     """Turn a BERT checkpoint into a bundle for bertserve, verified against PyTorch."""
     try:
         # PyTorch and transformers take seconds to import: not for --help or a mistyped option.
-        from bertexport.export import export_checkpoint
+        with explain_unexpected():
+            from bertexport.export import export_checkpoint
 
         # From here on there are files to take away.
         raise_when_interrupted()
@@ -119,6 +126,8 @@ def export(
         result = export_checkpoint(request, Steps(Console(stderr=True, markup=False, emoji=False)))
         ignore_interruptions()
     except (ExportError, BundleError) as error:
+        if show_traceback:
+            traceback.print_exception(error)
         _fail(str(error))
     except KeyboardInterrupt:
         # Here, for typer would end the process without a word.
@@ -127,14 +136,13 @@ def export(
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"bertexport: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201 (the command's output)
+    print(f"bertexport: {' '.join(show(message).split())}", file=sys.stderr)  # noqa: T201 (the command's output)
     sys.exit(FAILED)
 
 
 def _show(table: Table) -> None:
-    """What stdout cannot take costs a letter or a line: the bundle is there."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+    """Print the table. If standard output cannot be written, say that the bundle is there all the same."""
+    accept_every_letter()
     try:
         # Names may hold what would be markup.
         _Console(markup=False, emoji=False).print(table)
@@ -147,7 +155,7 @@ def _show(table: Table) -> None:
 def _closing_table(result: ExportResult, output: Path) -> Table:
     manifest, verdict = result.manifest, result.verdict
     verified = "verified" if not verdict.failures else "LESS ACCURATE THAN IT SHOULD BE"
-    table = Table(title=f"{output}: complete and {verified}", show_header=False, title_justify="left")
+    table = Table(title=f"{show(output)}: complete and {verified}", show_header=False, title_justify="left")
     table.add_row("bundle id", manifest.bundle_id[:16] + "…")
     table.add_row("source", f"{manifest.source.model} {manifest.source.revision}".strip())
     table.add_row("heads", ", ".join(head.value for head in manifest.model.heads))
@@ -158,9 +166,9 @@ def _closing_table(result: ExportResult, output: Path) -> Table:
     nodes = sum(result.operators.optimized.values())
     table.add_row("operators", f"{nodes} as the session runs it, {attention} fused attention")
     gates = {gate.figure: gate for gate in verdict.gates}
-    for name, value in verdict.figures.items():
+    for name in verdict.figures:
         if name in gates or name.endswith("_agreement"):
-            table.add_row(name.replace("_", " "), f"{value:.6g}" + (f" ({gates[name]})" if name in gates else ""))
+            table.add_row(name.replace("_", " "), verdict.write(name) + (f" ({gates[name]})" if name in gates else ""))
     for failure in verdict.failures:
         table.add_row("accuracy loss", failure)
     for note in result.notes:

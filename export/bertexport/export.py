@@ -6,7 +6,7 @@ Whatever stops a step leaves nothing behind.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from bertserve.engine.session import Engine
 from bertserve.tokenizer import Text
 
 from bertexport.calibration import plan_int8, rank_parts
-from bertexport.errors import ExportError
+from bertexport.errors import ExportError, explain_unexpected
 from bertexport.fitting import Fit, fit_int8
 from bertexport.golden_cases import choose_golden, expect_golden, make_cases
-from bertexport.inputs import fill_gaps, make_items, read_long_texts, read_texts
+from bertexport.inputs import fill_gaps, make_items, read_long_texts, read_text_file, vary
+from bertexport.paths import decodable
 from bertexport.quantization import Int8Plan
 from bertexport.reference import Reference, expect, load_reference
 from bertexport.report import Operators, Report, write_report
@@ -43,6 +44,13 @@ class ExportResult:
 
 def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResult:
     """Write a complete and verified bundle. Raises ExportError or BundleError and leaves nothing behind."""
+    with explain_unexpected(), decodable(Path(request.model)) as model:
+        # A hub's id stays as it is written, which a path might not.
+        is_same = str(model) == str(Path(request.model))
+        return _export(request if is_same else replace(request, model=str(model)), progress)
+
+
+def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     verification, calibration = _read_asked_texts(request)
     with staged_directory(request.output, replace=request.force) as staging:
         for folder in remove_abandoned(request.output.resolve().parent):
@@ -51,9 +59,11 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         source = read_source(request, staging, progress)
         with progress.step("Load the checkpoint in PyTorch"):
             reference = load_reference(source.checkpoint.directory, source.weights, source.architecture.heads)
+            masked = Head.MASKED_LM in source.architecture.heads
             long_texts = read_long_texts(source.architecture)
-            built_in = make_items(source.tokenizer, [*read_texts(None), *long_texts], source.architecture)
-            asked = make_items(source.tokenizer, [*verification, *long_texts], source.architecture)
+            built_in = make_items(source.tokenizer, [*vary(None, masked=masked), *long_texts], source.architecture)
+            texts = vary(verification, masked=masked)
+            asked = make_items(source.tokenizer, [*texts, *long_texts], source.architecture)
             items, gaps = fill_gaps(asked, built_in, source.architecture.heads)
         with progress.step("Run it in PyTorch", len(items)) as advance:
             expected = [expect(reference, item, advance) for item in items]
@@ -78,28 +88,35 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
     return result
 
 
-def _read_asked_texts(request: ExportRequest) -> tuple[list[Text], list[Text]]:
-    """What to verify on, and what to fit int8 to, before anything that takes long. Raises ExportError."""
-    if request.precision == "int8":
-        return read_texts(request.verify), read_texts(request.calibration, "calibration")
-    if request.calibration is not None:
+def _read_asked_texts(request: ExportRequest) -> tuple[list[Text] | None, list[Text] | None]:
+    """What to verify on, and what to fit int8 to, before anything that takes long; None for the built-in texts.
+
+    Raises ExportError.
+    """
+    if request.calibration is not None and request.precision != "int8":
         raise ExportError(
             f"--calibration is what int8 is fitted to, and the precision is {request.precision}; "
             "leave it out, or ask for --precision int8"
         )
-    return read_texts(request.verify), []
+    verify, calibration = request.verify, request.calibration
+    return (
+        read_text_file(verify, "--verify") if verify is not None else None,
+        read_text_file(calibration, "--calibration") if calibration is not None else None,
+    )
 
 
 def _build_int8(
     request: ExportRequest,
     source: SourceModel,
     reference: Reference,
-    texts: list[Text],
+    texts: list[Text] | None,
     build: Callable[[Int8Plan], Trial],
     progress: Progress,
 ) -> tuple[Trial, tuple[str, ...]]:
     """All in int8 where that passes the gates or nobody minds; else with the costliest parts kept, and a note."""
-    items = make_items(source.tokenizer, texts, source.architecture, "calibration")
+    masked = Head.MASKED_LM in source.architecture.heads
+    varied = vary(texts, "calibration", masked=masked)
+    items = make_items(source.tokenizer, varied, source.architecture, "calibration")
     with progress.step("Calibrate", len(items)) as advance:
         plan = plan_int8(reference, source.weights, source.architecture, items, advance)
     if request.allow_accuracy_loss:
@@ -137,7 +154,10 @@ def _record(staging: Path, trial: Trial, notes: tuple[str, ...]) -> Manifest:
 
 def _pass_gates(verdict: Verdict, *, allow_loss: bool) -> None:
     if verdict.failures and not allow_loss:
-        raise ExportError(f"the bundle is not shown to agree with PyTorch: {'; '.join(verdict.failures)}")
+        raise ExportError(
+            f"the bundle is not shown to agree with PyTorch: {'; '.join(verdict.failures)}; "
+            "--allow-accuracy-loss writes it all the same, and marks it"
+        )
 
 
 def _note_kept(fit: Fit[Trial]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ One table a family. Names are as in `transformers`, without the base model's pre
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from bertserve.bundle import Head
@@ -223,3 +224,14 @@ def find_family(model_type: str) -> Family:
             f"the checkpoint's family is {model_type!r} (model_type in config.json); supported: {supported}"
         )
     return FAMILIES[model_type]
+
+
+def find_family_of_class(class_name: str) -> Family:
+    """The family that a class of `transformers` belongs to. Raises ExportError."""
+    for family in FAMILIES.values():
+        if re.fullmatch(f"{family.classes[()].removesuffix('Model')}(Model|For[A-Z].*)", class_name):
+            return family
+    raise ExportError(
+        f"config.json has no model_type, and its class {class_name!r} (architectures) is of no supported family; "
+        f"state model_type, supported: {', '.join(sorted(FAMILIES))}"
+    )

@@ -50,7 +50,8 @@ def fit_int8(plan: Int8Plan, build: Callable[[Int8Plan], Trial], rank: Callable[
         if passing >= len(costs) - 1:
             raise ExportError(
                 f"int8 does not suit this checkpoint: with all of it in int8 {'; '.join(failures)}; and with all but "
-                f"one part in fp32 {'; '.join(trial.verdict.failures)}; export it with --precision fp32"
+                f"one part in fp32 {'; '.join(trial.verdict.failures)}; export it with --precision fp32, "
+                "or let --allow-accuracy-loss write and mark it in int8"
             )
         failing, passing = passing, min(2 * passing, len(costs) - 1)
         built = passing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -31,11 +31,25 @@ LONG_TEXT_WORDS = LONG_TEXT_TOKENS + 32
 
 
 def read_texts(path: Path | None, use: Use = "verify") -> list[Text]:
-    """A file with a text a line, a tab between the texts of a pair; the built-in texts where there is none."""
-    if path is None:
-        return list(_vary(_read_built_in(use)))
-    texts = read_text_file(path, f"--{use}")
-    return [_mask(text.text, text.text_pair, first=index) for index, text in enumerate(texts)]
+    """A file with a text a line, a tab between the texts of a pair; the built-in texts where there is none.
+
+    Varied as for a model with a masked-LM head.
+    """
+    return vary(read_text_file(path, f"--{use}") if path is not None else None, use, masked=True)
+
+
+def vary(texts: list[Text] | None, use: Use = "verify", *, masked: bool) -> list[Text]:
+    """What a model is run on: given texts, each exactly as written, or the built-in ones if None.
+
+    masked: the model has a masked-LM head. Copies of given texts with masks follow then, and some of the built-in
+    texts have masks. Other models never see a mask that nobody wrote.
+    """
+    if texts is None:
+        mask = _mask if masked else _leave
+        return list(_vary(_read_built_in(use), mask))
+    copies = (_mask(text.text, text.text_pair, first=index) for index, text in enumerate(texts)) if masked else ()
+    # A text with masks of its own has no copy; neither has one that is too short to lose a word.
+    return [*texts, *(copy for copy in copies if copy not in texts)]
 
 
 def read_long_texts(architecture: Architecture) -> list[Text]:
@@ -44,7 +58,8 @@ def read_long_texts(architecture: Architecture) -> list[Text]:
         return []
     words = " ".join(_read_built_in("verify")).split()
     repeated = itertools.islice(itertools.cycle(words), LONG_TEXT_WORDS)
-    return [_mask(" ".join(repeated))]
+    text = " ".join(repeated)
+    return [_mask(text) if Head.MASKED_LM in architecture.heads else Text(text=text)]
 
 
 def read_text_file(path: Path, option: str) -> list[Text]:
@@ -113,8 +128,8 @@ def _read_built_in(use: Use) -> list[str]:
     return (resources.files("bertexport") / "texts" / BUILT_IN[use]).read_text(encoding="utf-8").splitlines()
 
 
-def _vary(sentences: list[str]) -> Iterator[Text]:
-    """Plain texts, masked texts and masked pairs of every length in words; then pairs of single sentences."""
+def _vary(sentences: list[str], mask: Callable[..., Text]) -> Iterator[Text]:
+    """Plain texts, texts and pairs to mask, of every length in words; then pairs of single sentences."""
     words = " ".join(sentences).split()
     for number, count in enumerate(WORD_COUNTS):
         for variant in range(3):
@@ -122,10 +137,10 @@ def _vary(sentences: list[str]) -> Iterator[Text]:
             text = (words[start:] + words)[:count]
             half = (count + 1) // 2 if variant == 2 else count
             pair = " ".join(text[half:]) if variant == 2 else None
-            yield _mask(" ".join(text[:half]), pair, first=number) if variant else Text(text=" ".join(text))
+            yield mask(" ".join(text[:half]), pair, first=number) if variant else Text(text=" ".join(text))
     for index, sentence in enumerate(sentences):
         step = 1 if index % 2 == 0 else OTHER_SENTENCE
-        yield _mask(sentence, sentences[(index + step) % len(sentences)], first=index)
+        yield mask(sentence, sentences[(index + step) % len(sentences)], first=index)
 
 
 def _mask(text: str, pair: str | None = None, first: int = 0) -> Text:
@@ -136,6 +151,10 @@ def _mask(text: str, pair: str | None = None, first: int = 0) -> Text:
     for place in range(first % WORDS_PER_MASK, len(words), WORDS_PER_MASK):
         words[place] = LITERAL_MASK
     return Text(text=" ".join(words), text_pair=pair)
+
+
+def _leave(text: str, pair: str | None = None, first: int = 0) -> Text:  # noqa: ARG001 (in the place of _mask)
+    return Text(text=text, text_pair=pair)
 
 
 def _want_all(tokenized: TokenizedText, text: Text, architecture: Architecture) -> Wanted:

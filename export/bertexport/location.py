@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertexport.errors import ExportError
+from bertexport.paths import show
 
 WAKE_SECONDS = 0.1
 
@@ -46,7 +47,10 @@ PICKLE_FILES = tuple(f"{folder}pytorch_model*.bin{end}" for folder in _FOLDERS f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Location:
-    """A checkpoint on this machine. name: hub id or folder's name; revision: the hub's commit, empty for a folder."""
+    """A checkpoint on this machine.
+
+    name: hub id, or the folder's name as `show` writes it; revision: the hub's commit, empty for a folder.
+    """
 
     path: Path
     name: str
@@ -59,7 +63,7 @@ def locate(model: str, revision: str | None) -> Location:
     if path.is_dir():
         if revision is not None:
             raise ExportError(f"{model} is a local directory, which has no revisions; leave out --revision")
-        return Location(path=path, name=path.resolve().name, revision="")
+        return Location(path=path, name=show(path.resolve().name), revision="")
     if path.exists():
         raise ExportError(f"{model} is a file; give the directory that holds config.json and the weights")
     if not HUB_ID.match(model):

@@ -17,9 +17,10 @@ from bertserve.bundle import Head
 from bertserve.engine.items import Float32s, Item
 
 from bertexport.architecture import Weights
-from bertexport.checkpoint import normalize_names
+from bertexport.checkpoint import normalize_names, read_json
 from bertexport.errors import ExportError
 from bertexport.family import Family
+from bertexport.reference_config import neutralize
 from bertexport.threads import count_threads
 
 # What a class calls the output of its only head, and what one with two calls theirs.
@@ -85,8 +86,14 @@ class Reference:
         feeds = {"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)}
         if "token_type" in self.family.embeddings:
             feeds["token_type_ids"] = torch.from_numpy(item.token_type_ids)[None]
-        with torch.inference_mode():
-            return model(**feeds, output_hidden_states=True)
+        try:
+            with torch.inference_mode():
+                return model(**feeds, output_hidden_states=True, return_dict=True)
+        except Exception as error:  # PyTorch raises its own and Python's classes
+            raise ExportError(
+                f"PyTorch cannot run {type(model).__name__} on an input of {item.length} tokens: "
+                f"{' '.join(str(error).split())}"
+            ) from error
 
 
 def expect(reference: Reference, item: Item, advance: Callable[[], None]) -> Expected:
@@ -134,8 +141,10 @@ def _load(directory: Path, weights: Weights, class_name: str) -> Any:
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = getattr(transformers, class_name).from_pretrained(
-            directory, attn_implementation="eager", dtype=torch.float32, local_files_only=True
+        model_class = getattr(transformers, class_name)
+        config = model_class.config_class.from_dict(neutralize(read_json(directory / "config.json")))
+        model = model_class.from_pretrained(
+            directory, config=config, attn_implementation="eager", dtype=torch.float32, local_files_only=True
         )
     except Exception as error:  # whatever the files hold comes out as many classes
         raise ExportError(

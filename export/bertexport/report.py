@@ -15,6 +15,7 @@ import onnx
 from bertserve.bundle import GRAPH_DATA_NAME, GRAPH_NAME, TOKENIZER_NAME, FileRecord, Manifest
 
 from bertexport.errors import ExportError
+from bertexport.figures import write_cosine, write_share
 from bertexport.verification import Band, Verdict
 
 # An attention that is not one fused node, and kernels that are slower than their parts.
@@ -158,7 +159,8 @@ def _as_markdown(report: Report) -> Iterator[str]:
     yield "Against PyTorch, fp32 and eager. Relative: largest difference ÷ max(1, largest reference value).\n"
     gates = {gate.figure: gate for gate in verdict.gates}
     yield from _table(
-        ("figure", "value", "gate"), ((n, f"{v:.6g}", str(gates.get(n, ""))) for n, v in verdict.figures.items())
+        ("figure", "value", "gate"),
+        ((n, verdict.write(n), str(gates.get(n, ""))) for n, v in verdict.figures.items()),
     )
     yield from _accuracy_tables(verdict)
     yield "\n## Operators\n"
@@ -183,7 +185,10 @@ def _accuracy_tables(verdict: Verdict) -> Iterator[str]:
     yield from _table(
         columns,
         (
-            (f.layer, *map(_cosine, (f.token_cosine_min, f.token_cosine_p1, f.pooled_cosine_mean, f.pooled_cosine_min)))
+            (
+                f.layer,
+                *map(write_cosine, (f.token_cosine_min, f.token_cosine_p1, f.pooled_cosine_mean, f.pooled_cosine_min)),
+            )
             for f in verdict.layers
         ),
     )
@@ -194,16 +199,8 @@ def _accuracy_tables(verdict: Verdict) -> Iterator[str]:
 
 def _band_row(band: Band) -> tuple[str | int, ...]:
     differences = f"{band.max_abs:.2g}", f"{band.relative:.2g}"
-    shares = _share(band.agreement), _share(band.top5_overlap)
-    return (band.output, band.longest, band.inputs, *differences, _cosine(band.token_cosine_min), *shares)
-
-
-def _cosine(value: float | None) -> str:
-    return f"{value:.7f}" if value is not None else ""
-
-
-def _share(value: float | None) -> str:
-    return f"{value:.2%}" if value is not None else ""
+    shares = write_share(band.agreement), write_share(band.top5_overlap)
+    return (band.output, band.longest, band.inputs, *differences, write_cosine(band.token_cosine_min), *shares)
 
 
 def _table(columns: tuple[str, ...], rows: Any) -> Iterator[str]:

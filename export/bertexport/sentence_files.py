@@ -11,6 +11,7 @@ from bertserve.bundle import Pooling
 
 from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
+from bertexport.weight_files import check_readable
 
 # What a bundle can do, in the order in which it does it.
 MODULES = ("Transformer", "Pooling", "Normalize")
@@ -61,6 +62,7 @@ def read_sentence_files(root: Path) -> SentenceFiles:
 
 def _read_modules(path: Path) -> list[tuple[str, str]]:
     """Kind of each module, and its folder."""
+    check_readable(path)
     try:
         steps: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         modules = [(str(step["type"]).rsplit(".", 1)[-1], str(step["path"])) for step in steps]

@@ -12,6 +12,7 @@ from bertexport.architecture import Architecture, Weights, read_architecture, se
 from bertexport.checkpoint import Checkpoint, read_checkpoint
 from bertexport.errors import ExportError
 from bertexport.label_activation import find_untrusted_activation, read_label_activation
+from bertexport.labels import note_labels
 from bertexport.location import Location, locate
 from bertexport.nodes import OPSET
 from bertexport.request import ExportRequest, Progress
@@ -74,6 +75,7 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
             *_note_prompts(sentence),
             *_note_own_code(checkpoint),
             *_note_untrusted_activation(location, checkpoint),
+            *note_labels(checkpoint.config, architecture.labels),
         ),
     )
 

@@ -20,6 +20,7 @@ from bertserve.bundle import MANIFEST_NAME
 
 from bertexport.errors import ExportError
 from bertexport.interruption import uninterrupted
+from bertexport.paths import decodable
 
 PREFIX = ".bertexport."
 # Within a hidden folder: what is being written, and the bundle whose name it is about to take.
@@ -45,7 +46,8 @@ def staged_directory(output: Path, *, replace: bool) -> Iterator[Path]:
     try:
         staging = folder / NEW
         staging.mkdir()
-        yield staging
+        with decodable(staging) as reachable:
+            yield reachable
         staging.chmod(0o755)
         _sync_directory(staging)
         with uninterrupted():

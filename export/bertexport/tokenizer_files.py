@@ -14,9 +14,11 @@ import tokenizers
 from bertserve.bundle import TOKENIZER_NAME, SpecialToken, SpecialTokens
 from tokenizers import normalizers
 
-from bertexport.checkpoint import read_json
+from bertexport.checkpoint import read_family, read_json
 from bertexport.errors import ExportError
+from bertexport.weight_files import check_readable
 
+ADDED_TOKENS = "added_tokens.json"
 SETTINGS_FILES = ("special_tokens_map.json", "tokenizer_config.json")
 # Files from which `transformers` builds a tokenizer, each with those that it needs beside it.
 SOURCES: dict[str, tuple[str, ...]] = {
@@ -49,6 +51,9 @@ def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenize
     source = next((name for name in (TOKENIZER_NAME, *SOURCES) if (directory / name).is_file()), None)
     if source is None:
         raise ExportError(f"{directory} holds no tokenizer; looked for {TOKENIZER_NAME}, {', '.join(SOURCES)}")
+    for name in (source, *SOURCES.get(source, ()), ADDED_TOKENS):
+        if (directory / name).is_file():
+            check_readable(directory / name)
     is_whole = source == TOKENIZER_NAME
     tokenizer = _read_json_form(directory) if is_whole else _build(directory, source, vocabulary_size)
     tokenizer.no_truncation()
@@ -152,9 +157,21 @@ def _load(directory: Path, source: str = TOKENIZER_NAME) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        return transformers.AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False, **_stated_family(directory)
+        )
     except Exception as error:  # whatever the files hold comes out as many classes
         raise ExportError(f"{directory}: no tokenizer from {source}: {' '.join(str(error).split())}") from error
+
+
+def _stated_family(directory: Path) -> dict[str, Any]:
+    """What AutoTokenizer chooses its class by, if config.json does not say it."""
+    import transformers
+
+    config = read_json(directory / "config.json")
+    if config.get("model_type") is not None:
+        return {}
+    return {"config": transformers.AutoConfig.for_model(read_family(config).name)}
 
 
 def _stated_names(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -48,7 +48,7 @@ class SafetensorsFile:
     def names(self) -> list[str]:
         from safetensors import SafetensorError
 
-        _check_readable(self._path)
+        check_readable(self._path)
         try:
             with self._open() as file:
                 return [name for name in file.keys() if "F" in file.get_slice(name).get_dtype()]  # noqa: SIM118
@@ -76,7 +76,7 @@ class PickleFile:
     def names(self) -> list[str]:
         import torch
 
-        _check_readable(self._path)
+        check_readable(self._path)
         tensors = self._content.items()
         return [name for name, tensor in tensors if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()]
 
@@ -99,15 +99,22 @@ class PickleFile:
         return content
 
 
-def _check_readable(path: Path) -> None:
+def check_readable(path: Path) -> None:
     """Before a library that would say something else of a file that is another user's, or that was never fetched."""
     try:
         with path.open("rb") as file:
             beginning = file.read(len(POINTER))
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror})") from error
-    if beginning == POINTER:
-        raise ExportError(f"{path} is where Git LFS would put the weights; fetch them with 'git lfs pull'")
+    refuse_pointer(path, beginning)
+
+
+def refuse_pointer(path: Path, content: bytes) -> None:
+    """Raise ExportError if the content, or its beginning, is a pointer of Git LFS."""
+    if content.startswith(POINTER):
+        raise ExportError(
+            f"{path} is a pointer that Git LFS has not replaced by the file itself; fetch it with 'git lfs pull'"
+        )
 
 
 def _to_float32(tensor: Any) -> Float32s:

@@ -11,12 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
+from bertexport.errors import ExportError
+from bertexport.export import export_checkpoint
+from bertexport.paths import show
+from bertexport.request import ExportRequest
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden
 from bertserve.engine.session import Engine
 from checkpoints import write_checkpoint
 
-from .conftest import RunCommand, command_environment
+from .conftest import RunCommand, SilentSteps, command_environment
 
 pytestmark = pytest.mark.export
 
@@ -160,6 +164,49 @@ def test_steps_go_on_if_nobody_takes_their_lines(kind: str) -> None:
 
 def close_stderr() -> None:
     os.close(2)
+
+
+def test_a_table_in_ascii_writes_signs_in_ascii() -> None:
+    """What an encoding lacks is written out: a reader must see on which side of a bound a figure should lie."""
+    program = (
+        "import sys; from bertexport.streams import accept_every_letter\n"
+        "sys.stdout.reconfigure(encoding='ascii'); accept_every_letter(); print('\\u2265 0.9 \\xe9 \\udce8')"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (finished.stdout, finished.stderr) == (">= 0.9 \\xe9 \\udce8\n", "")
+
+
+UNDECODABLE = b"mod\xe8le"
+
+
+def test_paths_and_locales_of_any_kind_are_exported(tmp_path: Path, run_command: RunCommand) -> None:
+    """Names that are no UTF-8, for every path that the command takes, where only ASCII can be printed."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + UNDECODABLE))
+    write_checkpoint(tmp_path / "checkpoint", ["pooler"])
+    folder.mkdir()
+    (tmp_path / "checkpoint").rename(folder / folder.name)
+    texts = folder / f"{folder.name}.txt"
+    texts.write_text("the cat sat\n", encoding="utf-8")
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii:strict"}
+    paths = (folder / folder.name, "-o", folder / "bundle", "--verify", texts, "--calibration", texts)
+    result = run_command(*paths, "--precision", "int8", **ascii_alone)
+    assert result.returncode == 0, result.stderr
+    assert "complete and verified" in result.stdout
+    assert "mod\\xe8le" in result.stdout
+    bundle = read_bundle(folder / "bundle")
+    assert bundle.manifest.source.model == "mod\\xe8le"
+    assert (folder / "bundle" / "REPORT.md").read_text(encoding="utf-8").startswith("# mod\\xe8le\n")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["bundle", folder.name, texts.name])
+
+
+def test_an_error_names_an_undecodable_path_readably(tmp_path: Path) -> None:
+    """Not by the link under which libraries see it."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + UNDECODABLE))
+    folder.mkdir()
+    request = ExportRequest(model=str(folder), output=tmp_path / "bundle")
+    with pytest.raises(ExportError) as caught:
+        export_checkpoint(request, SilentSteps())
+    assert show(caught.value).startswith(f"{tmp_path}/mod\\xe8le/config.json is missing")
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]

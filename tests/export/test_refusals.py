@@ -6,13 +6,23 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from bertexport.errors import ExportError
+from bertexport.architecture import read_architecture, select_weights
+from bertexport.checkpoint import read_checkpoint
+from bertexport.errors import ExportError, explain_unexpected
+from bertexport.export import export_checkpoint
+from bertexport.reference import load_reference
+from bertexport.request import ExportRequest
+from bertexport.verification import GATES, Gate
 from bertexport.weight_files import PickleFile, SafetensorsFile, WeightFile
+from bertserve.bundle import BundleError, Head
+from bertserve.engine.items import Item, Wanted
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 from family_checkpoints import write_family_checkpoint
 
@@ -74,6 +84,14 @@ def remove_pooler(checkpoint: Path) -> None:
     write_tensors(checkpoint, {name: tensor for name, tensor in tensors.items() if "pooler" not in name})
 
 
+def put_table_into_decoder(checkpoint: Path) -> None:
+    """As if tied, in a checkpoint that says that it is not."""
+    tensors = read_tensors(checkpoint)
+    tensors["cls.predictions.decoder.weight"] = tensors.pop("bert.embeddings.word_embeddings.weight")
+    write_tensors(checkpoint, tensors)
+    edit_config(tie_word_embeddings=False)(checkpoint)
+
+
 QUERY = "bert.encoder.layer.1.attention.self.query.weight"
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -91,7 +109,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "half of the weights": (cut_in_half("model.safetensors"), "model.safetensors is not a whole safetensors file"),
     "weights that Git LFS has not fetched": (
         overwrite("model.safetensors", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
-        r"model\.safetensors is where Git LFS would put the weights",
+        r"model\.safetensors is a pointer that Git LFS has not replaced",
     ),
     "no tokenizer": (
         remove("tokenizer.json"),
@@ -110,6 +128,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         r"query\.weight is \[31, 32\], by config.json .*\[32, 32\]",
     ),
     "more layers than tensors": (edit_config(num_hidden_layers=3), r"lacks tensors: encoder\.layer\.2.* and \d+ more"),
+    "layers without end": (edit_config(num_hidden_layers=10**30), "num_hidden_layers is 1000.* tensors in all"),
     "no size": (edit_config(hidden_size=None), "hidden_size is None"),
     "heads that do not divide": (edit_config(num_attention_heads=5), "no multiple of num_attention_heads 5"),
     "unknown activation": (edit_config(hidden_act="mish"), "activation is 'mish'; supported: gelu"),
@@ -128,6 +147,20 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     },
     "architectures is an object": (edit_config(architectures={"a": 1}), "architectures is .*list of class names"),
     "a decoder": (edit_config(is_decoder=True), "the model is a decoder"),
+    "heads removed": (edit_config(pruned_heads={"0": [1]}), "pruned_heads says that heads of attention were removed"),
+    "unlike layers": (
+        edit_config(per_layer_config={"0": {"intermediate_size": 32}}),
+        "per_layer_config says that layers have settings of their own",
+    ),
+    "a class of no family, and no model_type": (
+        edit_config(model_type=None, architectures=["AlbertModel"]),
+        r"has no model_type, and its class 'AlbertModel' .* state model_type, supported: bert, camembert",
+    ),
+    "an untied table under the decoder's name": (put_table_into_decoder, "lacks tensors: embeddings.word_embeddings"),
+    "padding beyond the vocabulary": (
+        edit_config(pad_token_id=10**6),
+        "transformers cannot load .* as BertForPreTraining: Padding_idx must be within num_embeddings",
+    ),
     "two names for a tensor": (duplicate_names, "under two names"),
     "an adapter": (overwrite("adapter_config.json", b"{}"), r"holds an adapter .*\(merge_and_unload\)"),
     **{
@@ -231,6 +264,130 @@ def test_a_damaged_checkpoint_of_another_family_is_refused(
     checkpoint = write_family_checkpoint(tmp_path / "checkpoint", family)
     damage(checkpoint)
     assert_refused(export, checkpoint, tmp_path, message)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+# File → the form of a checkpoint in which it is read, and what else lies beside it.
+POINTERS: dict[str, dict[str, Any]] = {
+    "config.json": {},
+    "tokenizer.json": {},
+    "tokenizer_config.json": {},
+    "special_tokens_map.json": {},
+    "modules.json": {},
+    "sentence_bert_config.json": {"beside": ("modules.json",)},
+    "1_Pooling/config.json": {"beside": ("modules.json",)},
+    "config_sentence_transformers.json": {"beside": ("modules.json",)},
+    "vocab.txt": {"tokenizer": "vocab.txt"},
+    "added_tokens.json": {"tokenizer": "vocab.txt"},
+    "vocab.json": {"tokenizer": "", "beside": ("merges.txt",)},
+    "merges.txt": {"tokenizer": "", "beside": ("vocab.json",)},
+    "sentencepiece.bpe.model": {"tokenizer": ""},
+    "model.safetensors.index.json": {"form": "shards"},
+    "model-00002-of-00002.safetensors": {"form": "shards"},
+    "pytorch_model.bin": {"form": "pickle"},
+}
+WHOLE = {
+    "modules.json": [
+        {"path": "", "type": "sentence_transformers.models.Transformer"},
+        {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ],
+    "vocab.json": {"a": 0},
+    "merges.txt": "#version: 0.2",
+}
+
+
+@pytest.mark.parametrize(("name", "options"), POINTERS.items(), ids=POINTERS.keys())
+def test_a_pointer_of_git_lfs_is_named_in_any_file(
+    name: str, options: dict[str, Any], tmp_path: Path, export: Export
+) -> None:
+    """The file was never fetched, and the line says how to fetch it."""
+    beside = options.get("beside", ())
+    options = {option: value for option, value in options.items() if option != "beside"}
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", **options)
+    (checkpoint / "1_Pooling").mkdir()
+    (checkpoint / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}', encoding="utf-8")
+    for file in beside:
+        (checkpoint / file).write_text(json.dumps(WHOLE[file]), encoding="utf-8")
+    (checkpoint / name).write_bytes(POINTER)
+    assert_refused(export, checkpoint, tmp_path, f"{name} is a pointer that Git LFS .*; fetch it with 'git lfs pull'")
+
+
+def test_a_pointer_that_no_export_reads_is_no_fault(tmp_path: Path, export: Export) -> None:
+    """Weights for other libraries need not be fetched."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", ["pooler"])
+    for name in ("pytorch_model.bin", "tf_model.h5", "sentencepiece.bpe.model"):
+        (checkpoint / name).write_bytes(POINTER)
+    assert export(checkpoint).model.family == "bert"
+
+
+class Failing:
+    """Steps that raise what a library might."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def step(self, *_: object) -> AbstractContextManager[Callable[[], None]]:
+        raise self._error
+
+
+class Panic(BaseException):
+    """As Rust code that panics raises: no Exception."""
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("two\nlines"), MemoryError(), KeyError("x"), Panic("index out of bounds")], ids=repr
+)
+def test_an_error_that_nobody_foresaw_is_one_line(error: BaseException, tmp_path: Path) -> None:
+    """Whatever class it has; it stays the cause, and nothing is left behind."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    request = ExportRequest(model=str(checkpoint), output=tmp_path / "bundle")
+    with pytest.raises(ExportError, match=f"failed where nobody expected it: {type(error).__name__}") as caught:
+        export_checkpoint(request, Failing(error))
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is error
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_the_library_that_failed_is_named() -> None:
+    """It is the innermost one."""
+    with (
+        pytest.raises(ExportError, match=r"^torch failed where nobody expected it: RuntimeError: .*; --traceback"),
+        explain_unexpected(),
+    ):
+        torch.nn.Linear(2, 2)(torch.ones(3))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ModuleNotFoundError("onnx"), BundleError("no")], ids=repr)
+def test_what_the_command_knows_how_to_tell_passes(error: BaseException) -> None:
+    """An interruption, a missing package and a refusal are no faults of a library."""
+    with pytest.raises(type(error)), explain_unexpected():
+        raise error
+
+
+def test_an_input_that_pytorch_cannot_run_is_one_line(tmp_path: Path) -> None:
+    """A token beyond the word table, say; the line names the class and the input's length."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    read = read_checkpoint(checkpoint)
+    architecture = read_architecture(read)
+    reference = load_reference(checkpoint, select_weights(read, architecture), architecture.heads)
+    item = Item(input_ids=np.array([2, 10**6, 3]), token_type_ids=np.zeros(3, np.int64), wanted=Wanted())
+    with pytest.raises(ExportError, match=r"^PyTorch cannot run BertForPreTraining on an input of 3 tokens: index out"):
+        reference.run(item)
+
+
+def test_a_missed_gate_names_the_flag_that_lets_it_pass(
+    tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In fp32 as in int8. Rounding alone misses a bound of zero."""
+    checkpoint = write_checkpoint(tmp_path / "checkpoint", ["pooler"])
+    for precision, figure, bound in (
+        ("fp32", "hidden_max_relative_difference", {"at_most": 0.0}),
+        ("int8", "token_cosine_min", {"at_least": 1.1}),
+    ):
+        gate = Gate(head=Head.EMBEDDING, figure=figure, **bound)
+        monkeypatch.setitem(GATES, precision, (gate,))
+        with pytest.raises(ExportError, match=rf"{figure} is .*, must be .*--allow-accuracy-loss"):
+            export(checkpoint, precision=precision)
 
 
 def test_a_malicious_pickle_is_refused_and_not_run(tmp_path: Path, export: Export) -> None:

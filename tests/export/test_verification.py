@@ -10,13 +10,16 @@ import pytest
 from bertexport.architecture import read_architecture, select_weights
 from bertexport.checkpoint import read_checkpoint
 from bertexport.families import BERT
-from bertexport.inputs import make_items, read_text_file, read_texts
+from bertexport.figures import write_cosine, write_figure, write_share
+from bertexport.inputs import Use, make_items, read_long_texts, read_text_file, read_texts, vary
 from bertexport.reference import choose_classes, expect, load_reference
 from bertexport.verification import Outputs, judge, run_engine
 from bertserve.bundle import Head
 from bertserve.engine.session import Engine
 from bertserve.tokenizer import Text, Tokenizer
 from checkpoints import write_checkpoint
+from hypothesis import given
+from hypothesis import strategies as st
 
 from .conftest import Export
 
@@ -160,13 +163,106 @@ def test_built_in_texts_are_of_many_kinds() -> None:
 
 
 def test_a_file_of_texts_may_hold_pairs(tmp_path: Path) -> None:
-    """A tab parts the texts of a pair; every seventh word becomes a mask where the line has none of its own."""
+    """A tab parts the texts of a pair. Copies with masks follow the texts, unless a line has masks of its own."""
     path = tmp_path / "texts.tsv"
     path.write_text("a b c d e f g h\n\nis [MASK] it\tyes\n", encoding="utf-8")
-    assert read_texts(path) == [
-        Text(text="[MASK] b c d e f g [MASK]"),
-        Text(text="is [MASK] it", text_pair="yes"),
+    written = [Text(text="a b c d e f g h"), Text(text="is [MASK] it", text_pair="yes")]
+    assert read_texts(path) == [*written, Text(text="[MASK] b c d e f g [MASK]")]
+
+
+@pytest.mark.parametrize("use", ["verify", "calibration"])
+def test_a_model_without_a_masked_lm_head_sees_no_mask_that_nobody_wrote(use: Use) -> None:
+    """Given texts are run exactly as written, and the built-in ones have no masks."""
+    given = [Text(text="a b c d e f g h"), Text(text="is [MASK] it", text_pair="yes")]
+    assert vary(given, use, masked=False) == given
+    built_in = vary(None, use, masked=False)
+    assert len(built_in) == len(vary(None, use, masked=True))
+    assert not any("[MASK]" in f"{text.text} {text.text_pair}" for text in built_in)
+
+
+def test_the_long_text_has_masks_only_for_a_masked_lm_head(tmp_path: Path) -> None:
+    """It is a verification text as the others are."""
+    for heads, has_masks in ((["masked_lm"], True), (["pooler"], False)):
+        checkpoint = write_checkpoint(tmp_path / heads[0], heads, max_position_embeddings=4096)
+        (text,) = read_long_texts(read_architecture(read_checkpoint(checkpoint)))
+        assert ("[MASK]" in text.text) == has_masks
+
+
+def test_a_users_texts_are_verified_as_written(tmp_path: Path, export: Export) -> None:
+    """A model without a masked-LM head is verified on the lines of the file and nothing else."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the cat sat on the table and sat by the river\nyes\n", encoding="utf-8")
+    figures = export(write_checkpoint(tmp_path / "checkpoint", ["pooler"]), verify=texts).manifest.accuracy
+    # With [CLS] and [SEP]: 11 words and 1 word.
+    assert (figures["verified_inputs"], figures["verified_tokens"]) == (2, 16)
+
+
+LOST = 0.45
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_one_lost_token_fails_every_precision(precision: str, outputs: list[Outputs]) -> None:
+    """One vector that points elsewhere is seen, even among so many others that no percentile shows it."""
+    layers = {layer: values.copy() for layer, values in outputs[1].actual.layers.items()}
+    true = layers[2][3]
+    aside = np.random.default_rng(0).normal(size=len(true))
+    aside -= aside @ true / (true @ true) * true
+    aside *= np.linalg.norm(true) / np.linalg.norm(aside)
+    layers[2][3] = LOST * true + (1 - LOST**2) ** 0.5 * aside
+    wrong = replace(outputs[1], actual=replace(outputs[1].actual, layers=layers))
+    verdict = judge([outputs[0], wrong, *([outputs[0]] * 40)], precision, (Head.EMBEDDING,))
+    assert verdict.figures["token_cosine_p1"] > 0.9999
+    assert any(failure.startswith("token_cosine_min is 0.45, must be ≥ ") for failure in verdict.failures)
+
+
+@pytest.mark.parametrize(
+    ("value", "others", "written"),
+    [
+        (0.9969999, (0.997,), "0.9969999"),
+        (0.99699999999, (0.997,), "0.99699999999"),
+        (0.9912, (0.997,), "0.991"),
+        (0.997, (0.997,), "0.997"),
+        (1.0000001e-4, (1e-4,), "0.00010000001"),
+        (0.99998, (0.99999,), "0.99998"),
+        (float("nan"), (0.997,), "nan"),
+        (float("inf"), (1e-4,), "inf"),
+        (1234567.0, (), "1234567"),
+    ],
+)
+def test_a_figure_never_looks_like_a_bound_that_it_misses(
+    value: float, others: tuple[float, ...], written: str
+) -> None:
+    """It is written in as many digits as tell them apart."""
+    assert write_figure(value, *others, digits=3) == written
+
+
+@given(value=st.floats(0.5, 1.5), bound=st.floats(0.5, 1.5))
+def test_a_figure_is_written_on_its_own_side_of_a_bound(value: float, bound: float) -> None:
+    """What is read back is as far below, at or above the bound as the value is."""
+    read_back = float(write_figure(value, bound, digits=3))
+    assert (read_back < bound, read_back > bound) == (value < bound, value > bound)
+
+
+def test_shares_and_cosines_are_whole_only_where_they_are() -> None:
+    """99.999 % of decisions are not all of them, and a vector almost the same is not the same."""
+    assert [write_share(value) for value in (1.0, 0.99999, 0.5, 1e-6, 0.0, None)] == [
+        *("100.00%", "99.999%", "50.00%", "0.0001%", "0.00%", ""),
     ]
+    assert [write_cosine(value) for value in (1.0, 1 - 1e-9, 0.5, None)] == [
+        "1.0000000",
+        "0.999999999",
+        "0.5000000",
+        "",
+    ]
+
+
+def test_a_missed_gate_is_told_in_digits_that_show_it(outputs: list[Outputs]) -> None:
+    """A relative difference just above its bound is not written as the bound."""
+    missed = [shift(outputs[0], "next_sentence_logits", 1.0004e-4), *outputs[1:]]
+    failures = judge(missed, "fp32", (Head.NEXT_SENTENCE,)).failures
+    assert len(failures) == 1
+    assert failures[0].startswith("next_sentence_max_relative_difference is 0.000100")
+    assert not failures[0].startswith("next_sentence_max_relative_difference is 0.0001,")
 
 
 def test_lines_of_a_file_end_at_line_ends_alone(tmp_path: Path) -> None:
