@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bertexport.command import export
 from bertexport.errors import ExportError
 from bertexport.export import export_checkpoint
 from bertexport.paths import show
@@ -80,6 +81,19 @@ def test_force_replaces_a_bundle(tmp_path: Path, run_command: RunCommand) -> Non
     assert refused.stderr.strip() == f"bertexport: {output} already exists; choose another directory or pass --force"
     assert run_command(tmp_path / "checkpoint-1", "-o", output, "--verify", texts, "--force").returncode == 0
     assert read_bundle(output).manifest.bundle_id != first.bundle_id
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_traceback_is_shown_if_it_is_asked_for(
+    is_asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line comes last all the same."""
+    monkeypatch.setattr("bertexport.command.raise_when_interrupted", lambda: None)
+    with pytest.raises(SystemExit):
+        export(str(tmp_path), tmp_path / "bundle", show_traceback=is_asked)
+    stderr = capsys.readouterr().err
+    assert ("Traceback" in stderr) == is_asked
+    assert stderr.splitlines()[-1].startswith(f"bertexport: {tmp_path / 'config.json'} is missing")
 
 
 def test_a_refusal_is_one_line(tmp_path: Path, run_command: RunCommand) -> None:
