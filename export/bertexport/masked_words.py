@@ -32,15 +32,17 @@ def write_masked_words(
 
     Reads the inputs `mask_rows`, `top_k`, `target_masks` in ascending order, and `target_ids`.
     """
-    limit = writer.ints(vocabulary_size)
     rows_at_once = LOGITS_BYTES // (4 * vocabulary_size)
     if longest_text <= rows_at_once:
         log_probs = writer.node("LogSoftmax", [decode(states)], "mask_log_probs", axis=-1)
-        top_k = writer.node("Min", ["top_k", limit], "top_k_in_vocabulary")
+        top_k = _limit_top_k(writer, vocabulary_size)
         _write_answers(writer, log_probs, top_k, ("target_masks", "target_ids"), "")
     else:
-        top_k = writer.node("Min", ["top_k", limit], "top_k_in_vocabulary")
-        _write_loop(writer, states, decode, top_k, max(1, rows_at_once))
+        _write_loop(writer, states, decode, _limit_top_k(writer, vocabulary_size), max(1, rows_at_once))
+
+
+def _limit_top_k(writer: NodeWriter, vocabulary_size: int) -> str:
+    return writer.node("Min", ["top_k", writer.ints(vocabulary_size)], "top_k_in_vocabulary")
 
 
 def _write_answers(writer: NodeWriter, log_probs: str, top_k: str, targets: tuple[str, str], suffix: str) -> None:
