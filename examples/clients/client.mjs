@@ -29,8 +29,8 @@ const loaded = protoLoader.loadSync(['bertapi/v1/bert_service.proto', path('erro
 const options = {
   // Round robin over all addresses of a name, and retries where a replica is UNAVAILABLE.
   'grpc.service_config': readFileSync(path('../../proto/bertapi/service_config.json'), 'utf8'),
-  // Answers may take 64 MiB; gRPC's own limit is 4.
-  'grpc.max_receive_message_length': 68 * 2 ** 20,
+  // Answers may take 64 MiB, or what the server's operator allows; gRPC's own limit is 4 MiB.
+  'grpc.max_receive_message_length': -1,
 }
 const credentials = grpc.credentials.createInsecure()
 const { BertService } = grpc.loadPackageDefinition(loaded).bertapi.v1

@@ -56,7 +56,7 @@ class Lines:
         text = split_pair(line.removesuffix(b"\n").removesuffix(b"\r").decode(), self._separator)
         longest = max(len(part) for part in ((text,) if isinstance(text, str) else text))
         if longest > self._max_characters:
-            raise UsageError(f"{longest} characters, the server takes {self._max_characters}")
+            raise UsageError(f"{longest} characters, the server takes {self._max_characters} (its --max-characters)")
         return text
 
     def _read(self) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import grpc
 from google.protobuf.message import Message
@@ -34,16 +34,16 @@ from bertapi.errors import (
     MalformedResponseError,
     MissingHeadError,
     OverloadedError,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
     UnknownModelError,
     Violation,
-    read_error,
 )
 from bertapi.methods import async_method, documented_by, method
 from bertapi.results import StreamedAnalysis
 from bertapi.streams import Source, StreamCall
-from bertapi.transport import tls_credentials
+from bertapi.transport import Caller, tls_credentials
 from bertapi.v1 import bert_service_pb2_grpc
 from bertapi.v1.bert_service_pb2 import StreamAnalyzeResponse, TextInput
 
@@ -60,6 +60,7 @@ __all__ = [
     "OverloadedError",
     "TagOptions",
     "TextInput",
+    "TooLargeError",
     "UnauthenticatedError",
     "UnavailableError",
     "UnknownModelError",
@@ -70,13 +71,22 @@ __all__ = [
 DEFAULT_TIMEOUT_SECONDS = 30.0
 
 
-class BertClient:
+class Connected:
+    """A client's connections belong to its process."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a client cannot be pickled or copied: make one in each process, and share it between threads")
+
+
+class BertClient(Connected):
     """Calls a server and blocks for the answer. Safe to share between threads; close it, or use it in a `with` block.
 
     target: `HOST:PORT`, or a gRPC name such as `dns:///bertserve:50051`, whose addresses then share the load.
     model: asked where a call names none. timeout_seconds: of every call that states none; `math.inf` for no limit.
     credentials: TLS, as of `tls_credentials`. token: sent as a bearer token with every call; a Path names a file that
-    holds it, read anew for every call, so that it can be renewed.
+    holds it, read anew for every call, so that it can be renewed. max_response_bytes: of an answer, beyond which a call
+    fails with TooLargeError; None takes what the server sends, whose own limit `get_model` tells. Set it if you do not
+    trust the server with this process's memory.
     """
 
     def __init__(
@@ -87,12 +97,11 @@ class BertClient:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | Path | None = None,
+        max_response_bytes: int | None = None,
     ) -> None:
-        options = transport.channel_options(target)
-        self._target = target
+        options = transport.channel_options(target, max_response_bytes)
         self._model = model
-        self._timeout_seconds = timeout_seconds
-        self._token = token
+        self._caller = Caller(target, timeout_seconds, token)
         self._channel = (
             grpc.insecure_channel(target, options)
             if credentials is None
@@ -122,29 +131,22 @@ class BertClient:
         source = Source()
         responses = self._stub.StreamAnalyze(
             source.read(call.requests(self._model)),
-            timeout=transport.grpc_timeout(call.timeout_seconds),
-            metadata=transport.call_metadata(self._token),
+            **self._caller.call_arguments(call.timeout_seconds),
         )
         try:
-            yield from responses
-        except grpc.RpcError as error:
-            raise read_error(error) from error
+            with self._caller.reading_failures():
+                yield from responses
         finally:
             responses.cancel()
         source.check()
 
     def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
-        try:
+        request = transport.addressed_request(call, self._model)
+        with self._caller.reading_failures():
             response: Message = getattr(self._stub, call.method)(
-                transport.addressed_request(call, self._model),
-                timeout=transport.grpc_timeout(
-                    self._timeout_seconds if call.timeout_seconds is None else call.timeout_seconds
-                ),
-                metadata=transport.call_metadata(self._token),
+                request, **self._caller.call_arguments(call.timeout_seconds)
             )
-        except grpc.RpcError as error:
-            raise read_error(error) from error
         return response
 
     def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
@@ -155,6 +157,8 @@ class BertClient:
             time.sleep(transport.READY_POLL_SECONDS)
 
     def close(self) -> None:
+        """End the calls under way, and the connections. Calls after that raise ValueError."""
+        self._caller.is_closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -166,19 +170,16 @@ class BertClient:
         self.close()
 
     def _find_obstacle(self, deadline: float, before: str) -> str:
-        patience_seconds = transport.remaining_seconds(deadline, self._target, before)
+        patience_seconds = transport.remaining_seconds(deadline, self._caller.target, before)
+        arguments = self._caller.call_arguments(patience_seconds)
         try:
-            answer = self._health.Check(
-                transport.health_request(),
-                timeout=transport.grpc_timeout(patience_seconds),
-                metadata=transport.call_metadata(self._token),
-            )
+            answer = self._health.Check(transport.health_request(), **arguments)
         except grpc.RpcError as error:
-            return transport.obstacle_behind(error, before)
+            return transport.obstacle_behind(error, before, self._caller.proxy)
         return transport.obstacle_in(answer)
 
 
-class AsyncBertClient:
+class AsyncBertClient(Connected):
     """BertClient for asyncio: the same methods as coroutines. Make it where its event loop runs."""
 
     def __init__(
@@ -189,12 +190,11 @@ class AsyncBertClient:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | Path | None = None,
+        max_response_bytes: int | None = None,
     ) -> None:
-        options = transport.channel_options(target)
-        self._target = target
+        options = transport.channel_options(target, max_response_bytes)
         self._model = model
-        self._timeout_seconds = timeout_seconds
-        self._token = token
+        self._caller = Caller(target, timeout_seconds, token)
         self._channel = (
             grpc.aio.insecure_channel(target, options)
             if credentials is None
@@ -218,30 +218,23 @@ class AsyncBertClient:
         call, source = streams.stream_analyze(*args, **kwargs), Source()
         responses = self._stub.StreamAnalyze(
             source.read_async(call.requests_async(self._model)),
-            timeout=transport.grpc_timeout(call.timeout_seconds),
-            metadata=transport.call_metadata(self._token),
+            **self._caller.call_arguments(call.timeout_seconds),
         )
         try:
-            async for response in responses:
-                yield streams.read_streamed(response)
-        except grpc.RpcError as error:
-            raise read_error(error) from error
+            with self._caller.reading_failures():
+                async for response in responses:
+                    yield streams.read_streamed(response)
         finally:
             responses.cancel()
         source.check()
 
     async def fetch(self, call: Call[object]) -> Message:
         """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
-        try:
+        request = transport.addressed_request(call, self._model)
+        with self._caller.reading_failures():
             response: Message = await getattr(self._stub, call.method)(
-                transport.addressed_request(call, self._model),
-                timeout=transport.grpc_timeout(
-                    self._timeout_seconds if call.timeout_seconds is None else call.timeout_seconds
-                ),
-                metadata=transport.call_metadata(self._token),
+                request, **self._caller.call_arguments(call.timeout_seconds)
             )
-        except grpc.RpcError as error:
-            raise read_error(error) from error
         return response
 
     async def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
@@ -252,6 +245,8 @@ class AsyncBertClient:
             await sleep(transport.READY_POLL_SECONDS)
 
     async def close(self) -> None:
+        """End the calls under way, and the connections. Calls after that raise ValueError."""
+        self._caller.is_closed = True
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -263,13 +258,10 @@ class AsyncBertClient:
         await self.close()
 
     async def _find_obstacle(self, deadline: float, before: str) -> str:
-        patience_seconds = transport.remaining_seconds(deadline, self._target, before)
+        patience_seconds = transport.remaining_seconds(deadline, self._caller.target, before)
+        arguments = self._caller.call_arguments(patience_seconds)
         try:
-            answer = await self._health.Check(
-                transport.health_request(),
-                timeout=transport.grpc_timeout(patience_seconds),
-                metadata=transport.call_metadata(self._token),
-            )
+            answer = await self._health.Check(transport.health_request(), **arguments)
         except grpc.RpcError as error:
-            return transport.obstacle_behind(error, before)
+            return transport.obstacle_behind(error, before, self._caller.proxy)
         return transport.obstacle_in(answer)

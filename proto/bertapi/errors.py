@@ -5,14 +5,18 @@ Owns the reading of google.rpc error details. Knows nothing of requests, results
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
+# What gRPC says of a message beyond its reader's limit: who reads, the size found, the size allowed.
+TOO_LARGE = re.compile(r"(CLIENT|SERVER): Received message larger than max \((\d+) vs\. (\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class Violation:
 
 
 class BertError(Exception):
-    """A call that failed.
+    """A call that failed. It pickles and copies with all that it holds, so that it comes back from a process pool.
 
     code: the gRPC status. message: what the server, or gRPC itself, says. violations: the fields at fault, for
     InvalidInputError. retry_after_seconds: when the server suggests another attempt, for OverloadedError; else None.
@@ -43,6 +47,15 @@ class BertError(Exception):
         self.violations = tuple(violations)
         self.retry_after_seconds = retry_after_seconds
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception would call the class with the one text that it was given, which is not what the class takes.
+        return _remake, (type(self), self.args), self.__dict__
+
+
+def _remake(kind: type[BertError], arguments: tuple[Any, ...]) -> BertError:
+    """An error without its attributes, which pickle and copy set next."""
+    return kind.__new__(kind, *arguments)
+
 
 class InvalidInputError(BertError):
     """INVALID_ARGUMENT: the request itself is at fault; sending it again changes nothing."""
@@ -57,7 +70,12 @@ class UnknownModelError(BertError):
 
 
 class OverloadedError(BertError):
-    """RESOURCE_EXHAUSTED: the server's queue is full, or a message is larger than allowed."""
+    """RESOURCE_EXHAUSTED: the server has no room for the call now; `retry_after_seconds` says when to call again."""
+
+
+class TooLargeError(BertError):
+    """RESOURCE_EXHAUSTED: the request is larger than the server takes, or the answer larger than this client takes.
+    The same call fails again; the message says how large each may be and how to change that."""
 
 
 class UnavailableError(BertError):
@@ -98,12 +116,31 @@ class FailedCall(Protocol):
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
 
 
-def read_error(error: grpc.RpcError) -> BertError:
-    """The failure of a call, with its google.rpc details. Details that cannot be read are left out."""
+def read_error(error: grpc.RpcError, proxy: str = "") -> BertError:
+    """The failure of a call, with its google.rpc details. Details that cannot be read are left out.
+
+    proxy: the environment variable whose HTTP proxy the call went to; empty if it went to the server itself.
+    """
     failed = cast("FailedCall", error)
+    code, message = failed.code(), failed.details() or ""
+    too_large = TOO_LARGE.search(message) if code is grpc.StatusCode.RESOURCE_EXHAUSTED else None
+    if too_large is not None:
+        return TooLargeError(code, _describe_size(*too_large.groups()))
+    if proxy and code is grpc.StatusCode.UNAVAILABLE:
+        message += f" (called through the HTTP proxy of the environment's {proxy})"
     status = _read_status(failed)
-    return ERRORS.get(failed.code(), BertError)(
-        failed.code(), failed.details() or "", _violations(status), _retry_after_seconds(status)
+    return ERRORS.get(code, BertError)(code, message, _violations(status), _retry_after_seconds(status))
+
+
+def _describe_size(reader: str, found: str, allowed: str) -> str:
+    if reader == "CLIENT":
+        return (
+            f"the answer has {found} bytes, this client takes {allowed}; ask for less at a time, or raise the client's "
+            "max_response_bytes"
+        )
+    return (
+        f"the request has {found} bytes, the server takes {allowed}; send fewer or shorter inputs at a time, or raise "
+        "the server's --max-request-bytes"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -51,16 +52,19 @@ class StreamCall:
 
 
 class Source:
-    """Requests for gRPC to read. It would lose what reading them raises, and cancel an asynchronous caller for it. Here
-    they end instead, so that what was sent before is answered, and `check` raises it."""
+    """Requests for gRPC to read. It would lose what reading them raises, and cancel an asynchronous caller for it, or
+    wait for ever for the next one after a SystemExit. Here the requests end instead, so that what was sent before is
+    answered, and `check` raises it."""
 
     def __init__(self) -> None:
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def read(self, requests: Iterator[pb.StreamAnalyzeRequest]) -> Iterator[pb.StreamAnalyzeRequest]:
         try:
             yield from requests
-        except Exception as error:  # whatever the caller's iterable raises
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # whatever the caller's iterable raises
             self._failure = error
 
     async def read_async(
@@ -69,7 +73,9 @@ class Source:
         try:
             async for request in requests:
                 yield request
-        except Exception as error:
+        except (GeneratorExit, CancelledError):
+            raise
+        except BaseException as error:
             self._failure = error
 
     def check(self) -> None:

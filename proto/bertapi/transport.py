@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import os
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 
 from bertapi.calls import Call
-from bertapi.errors import DeadlineError, UnauthenticatedError, UnavailableError, read_error
+from bertapi.errors import BertError, DeadlineError, UnauthenticatedError, UnavailableError, read_error
+from bertapi.targets import find_proxy, is_local
 from bertapi.v1 import bert_service_pb2 as pb
 
 SERVICE = pb.DESCRIPTOR.services_by_name["BertService"].full_name
 READY_POLL_SECONDS = 0.05
 SILENCE = "it does not answer"
 
-# The server's limits on an answer and on a request, and room for what surrounds the vectors in an answer.
-MAX_RESPONSE_BYTES = 64 * 2**20
-RESPONSE_ROOM_BYTES = 4 * 2**20
-MAX_REQUEST_BYTES = 16 * 2**20
+# The largest number that gRPC takes for a size. No server can be told to send or take larger messages.
+MAX_MESSAGE_BYTES = 2**31 - 1
+UNLIMITED = -1
 
 KEEPALIVE_MILLISECONDS = 60_000
 KEEPALIVE_TIMEOUT_MILLISECONDS = 10_000
@@ -39,28 +44,68 @@ NOT_ONE = "not one token, of ASCII without blanks"
 LONGEST_TIMEOUT_SECONDS = 1e9
 
 
+class Caller:
+    """What every call of one client states, and how its failures read. Both clients have one."""
+
+    def __init__(self, target: str, timeout_seconds: float, token: str | Path | None) -> None:
+        """timeout_seconds: of a call that states none. token: as of `call_metadata`."""
+        self.target = target
+        self.proxy = find_proxy(target, os.environ)
+        self.is_closed = False
+        self._timeout_seconds = timeout_seconds
+        self._token = token
+
+    def call_arguments(self, timeout_seconds: float | None) -> dict[str, Any]:
+        """Keyword arguments of a gRPC call. Raises ValueError once the client is closed, as a closed file does."""
+        if self.is_closed:
+            raise ValueError(f"this client of {self.target} is closed; make another one")
+        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        return {"timeout": grpc_timeout(seconds), "metadata": call_metadata(self._token)}
+
+    @contextmanager
+    def reading_failures(self) -> Iterator[None]:
+        """Raises a failed call as BertError, also one that ended because its own client was closed."""
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise read_error(error, self.proxy) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if not self.is_closed or (task is not None and task.cancelling()):
+                raise
+            # gRPC would tell the task that it was cancelled itself, which nobody asked for.
+            raise BertError(grpc.StatusCode.CANCELLED, "the client was closed during the call") from error
+
+
 def load_service_config() -> str:
     """The published gRPC service config: round robin over healthy replicas, retries on UNAVAILABLE."""
     config = json.loads(resources.files("bertapi").joinpath("service_config.json").read_text(encoding="utf-8"))
     return json.dumps(config)
 
 
-def channel_options(target: str) -> list[tuple[str, str | int]]:
-    """Options of every channel to a BertService."""
+def channel_options(target: str, max_response_bytes: int | None = None) -> list[tuple[str, str | int]]:
+    """Options of every channel to a BertService. Raises ValueError for a limit below 1.
+
+    max_response_bytes: None takes whatever the server sends. Its own limit holds then, which only its operator knows
+    and may raise, and an answer is never larger than what the client asked for.
+    """
+    if max_response_bytes is not None and max_response_bytes < 1:
+        raise ValueError(f"max_response_bytes: {max_response_bytes} is less than 1")
+    limit = UNLIMITED if max_response_bytes is None else min(max_response_bytes, MAX_MESSAGE_BYTES)
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", load_service_config()),
         ("grpc.enable_retries", 1),
         # gRPC retries only what fits here, 256 KiB by default: large batches would silently lose their retries.
-        ("grpc.per_rpc_retry_buffer_size", MAX_REQUEST_BYTES + RESPONSE_ROOM_BYTES),
-        ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES + RESPONSE_ROOM_BYTES),
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", limit),
         ("grpc.keepalive_time_ms", KEEPALIVE_MILLISECONDS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MILLISECONDS),
         # gRPC's own bound of two minutes would leave a client blind long after a server is back.
         ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MILLISECONDS),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MILLISECONDS),
     ]
-    if _is_loopback(target):
-        # gRPC would otherwise send even loopback through the environment's HTTP proxy.
+    if is_local(target):
+        # gRPC would otherwise send even these through the environment's HTTP proxy, which cannot reach them.
         options.append(("grpc.enable_http_proxy", 0))
     return options
 
@@ -124,12 +169,12 @@ def obstacle_in(answer: health_pb2.HealthCheckResponse) -> str:
     return f"its health is {health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)}"
 
 
-def obstacle_behind(error: grpc.RpcError, before: str) -> str:
+def obstacle_behind(error: grpc.RpcError, before: str, proxy: str) -> str:
     """What keeps a server that did not answer from serving. A lost connection is no failure yet; others are raised.
 
-    before: what it was so far, and still is where the time ended before anything else was found.
+    before: what it was so far, and still is if the time ended before anything else was found. proxy: of `read_error`.
     """
-    failure = read_error(error)
+    failure = read_error(error, proxy)
     if isinstance(failure, DeadlineError):
         return before
     if isinstance(failure, UnavailableError):
@@ -147,8 +192,3 @@ def remaining_seconds(deadline: float, target: str, obstacle: str) -> float:
 
 def _read(path: str | Path | None) -> bytes | None:
     return None if path is None else Path(path).read_bytes()
-
-
-def _is_loopback(target: str) -> bool:
-    endpoint = target.rpartition("/")[2]
-    return endpoint.startswith(("127.", "localhost:", "[::1]"))

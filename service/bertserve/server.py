@@ -37,7 +37,7 @@ from bertserve.servicer.service import BertServicer
 from bertserve.settings import Settings, named_bundles
 from bertserve.supervision.supervisor import Supervisor
 from bertserve.tasks.analysis import Analyzer
-from bertserve.tasks.prepare import Limits
+from bertserve.tasks.limits import Limits
 from bertserve.tuning import tune
 
 BERT_SERVICE = bert_service_pb2.DESCRIPTOR.services_by_name["BertService"]

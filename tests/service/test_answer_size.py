@@ -14,7 +14,8 @@ from bertserve.tasks.analysis import Answer
 from bertserve.tasks.answers import Timings
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, TagAsk
 from bertserve.tasks.finish import finish_item
-from bertserve.tasks.prepare import Limits, prepare, tokenize_inputs
+from bertserve.tasks.limits import Limits
+from bertserve.tasks.prepare import prepare, tokenize_inputs
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from hypothesis import given, settings
 from hypothesis import strategies as st

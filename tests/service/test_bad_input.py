@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -185,6 +185,58 @@ def test_request_larger_than_the_queue_is_invalid() -> None:
         _, request = embed(*[text("cat")] * 30)
         error = call(pb_grpc.BertServiceStub(channel), "Embed", request)
         assert (error.code(), field_at_fault(error)) == (INVALID, "inputs")
+        assert "90 tokens together or more, the server takes 50 in one request (its --queue-tokens)" in error.details()
+
+
+# name → (method and request, what its refusal says of it)
+BEYOND = {
+    "inputs": (embed(*[text("cat")] * 4), "4 of them, the server takes 3 in a request (its --max-inputs)"),
+    "candidates": (nsp("cat", *["dog"] * 4), "4 of them, the server takes 3 in a request (its --max-inputs)"),
+    "characters": (embed(text("c" * 1001)), "1001 characters, the server takes 1000 (its --max-characters)"),
+    "characters of a pair": (embed(text("c", "d" * 1002)), "1002 characters, the server takes 1000 (its --max-c"),
+    "characters to tokenize": (tokenize(text("c" * 1003)), "1003 characters, the server takes 1000 (its --max-c"),
+    "predictions": (fill(text(), top_k=6), "6 of them, the server predicts 5 at a mask (its --max-top-k)"),
+    "targets": (fill(text(), targets=["cat"] * 7), "7 of them, the server scores 5 at a mask (its --max-top-k)"),
+    "own targets": (fill(text(targets=["cat"] * 8)), "8 of them, the server scores 5 at a mask (its --max-top-k)"),
+    "tokens": (embed(text("cat " * 200)), "202 tokens, the model takes 128; shorten it or ask for truncation"),
+    "bytes of an answer": (
+        embed(text("cat " * 100), pooling=pb.POOLING_NONE),
+        "bytes, the server sends 5000 (its --max-response-bytes); ask for fewer inputs, FLOAT16",
+    ),
+    "bytes of tokens": (
+        tokenize(*[text("cat " * 100)] * 3), "bytes, the server sends 5000 (its --max-response-bytes); ask for fewer"
+    ),
+    "large requests together": (
+        embed(pb.TextInput(text="cat", targets=["c" * 80_000])), "bytes, the server takes 70000 (its --pending-bytes)"
+    ),
+    "fields": (
+        embed(*[pb.TextInput()] * 20_000, pb.TextInput(text="c" * 26_000)),
+        "more than 16384 fields, the most that the server takes (twice its --max-inputs, or 16384)",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bounded() -> Iterator[pb_grpc.BertServiceStub]:
+    """A server with a low bound of every kind."""
+    flags = {
+        "--max-inputs": 3, "--max-characters": 1000, "--max-top-k": 5, "--max-response-bytes": 5000,
+        "--pending-bytes": 70_000,
+    }  # fmt: skip
+    words = [str(word) for flag in flags.items() for word in flag]
+    with running_server(PRETRAINING, *words) as server, grpc.insecure_channel(server.target) as channel:
+        yield pb_grpc.BertServiceStub(channel)
+
+
+@pytest.mark.parametrize(("asked", "said"), BEYOND.values(), ids=BEYOND)
+def test_a_request_above_a_bound_is_told_the_bound(
+    bounded: pb_grpc.BertServiceStub, asked: tuple[str, Any], said: str
+) -> None:
+    """What was found, what is allowed, the flag that allows more, and no time to wait, since that would not help."""
+    error = call(bounded, *asked)
+    assert error.code() is INVALID
+    assert said in str(error.details())
+    assert "grpc-retry-pushback-ms" not in dict(error.trailing_metadata() or ())
 
 
 def test_a_queue_shorter_than_the_longest_text_is_warned_of() -> None:

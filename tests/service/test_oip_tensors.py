@@ -15,7 +15,8 @@ from bertserve.oip.tensors import MalformedTensor, read_strings, write_floats, w
 from bertserve.tasks.analysis import Answer
 from bertserve.tasks.answers import Timings
 from bertserve.tasks.finish import finish_item
-from bertserve.tasks.prepare import Limits, prepare, tokenize_inputs
+from bertserve.tasks.limits import Limits
+from bertserve.tasks.prepare import prepare, tokenize_inputs
 from bertserve.tokenizer import Tokenizer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

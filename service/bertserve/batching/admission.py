@@ -101,3 +101,19 @@ def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal 
     if remaining_seconds is not None and CAUTION * load.expected_seconds > remaining_seconds:
         return Refusal.WAIT
     return None
+
+
+def describe(refusal: Refusal, tokens: int, load: Load) -> str:
+    """Why a request of so many tokens, or more if not all are counted yet, was refused."""
+    match refusal:
+        case Refusal.TOO_LARGE:
+            allowed = f"the server takes {load.limit_tokens} in one request (its --queue-tokens)"
+            return f"{tokens} tokens together or more, {allowed}; send fewer or shorter ones at a time"
+        case Refusal.DEADLINE:
+            return f"the request takes {max(load.run_seconds, 0.001):.3f} s, the deadline is nearer"
+        case Refusal.QUEUE_FULL:
+            waiting = max(load.line_tokens, load.tokens_behind)
+            allowed = f"{load.limit_tokens} may wait (the server's --queue-tokens)"
+            return f"the queue is full: {waiting} tokens wait, this request adds {tokens} or more, {allowed}"
+    seconds = f"in about {load.expected_seconds:.3f} s, {load.wait_seconds:.3f} s of them in line"
+    return f"an answer {seconds}, may outlast the deadline"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bertserve.batching.admission import Load, Refusal, Speed, estimate_rest, estimate_wait, refuse
+from bertserve.batching.admission import Load, Refusal, Speed, describe, estimate_rest, estimate_wait, refuse
 from bertserve.batching.flight import Flight
 from bertserve.batching.line import Entry, Line, Request, Share
 from bertserve.batching.model import Model
@@ -170,18 +170,13 @@ class Batcher:
             raise self._refused(model, refusal, tokens, load)
 
     def _refused(self, model: Model, refusal: Refusal, tokens: int, load: Load) -> Exception:
+        reason = describe(refusal, tokens, load)
         if refusal is Refusal.TOO_LARGE:
-            return InvalidInput(
-                "inputs", f"{tokens} tokens together or more, the server takes {load.limit_tokens} in one request"
-            )
+            return InvalidInput("inputs", reason)
         model.metrics.rejected[refusal.value].inc()
         if refusal is Refusal.DEADLINE:
-            return DeadlinePassed(f"the request takes {max(load.run_seconds, 0.001):.3f} s, the deadline is nearer")
-        retry_after = max(0.05, load.wait_seconds / 2)
-        if refusal is Refusal.QUEUE_FULL:
-            return Overloaded("the queue is full", retry_after)
-        seconds = f"in about {load.expected_seconds:.3f} s, {load.wait_seconds:.3f} s of them in line"
-        return Overloaded(f"an answer {seconds}, may outlast the deadline", retry_after)
+            return DeadlinePassed(reason)
+        return Overloaded(reason, retry_after_seconds=max(0.05, load.wait_seconds / 2))
 
     def _dispatch(self) -> None:
         """Keep every lane busy, and one batch ready behind them."""

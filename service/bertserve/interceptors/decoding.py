@@ -28,7 +28,8 @@ def decode(parser: Parser | None, request: bytes, most_fields: int) -> Any:
     gigabyte, and hold up the event loop for as long as that takes.
     """
     if len(request) > SMALL_BYTES and has_more_fields(request, most_fields):
-        raise InvalidInput("inputs", f"the message has more than {most_fields} fields; ask for less at a time")
+        allowed = f"{most_fields} fields, the most that the server takes (twice its --max-inputs, or {FEW_FIELDS})"
+        raise InvalidInput("inputs", f"the message has more than {allowed}; ask for less at a time")
     return parse(parser, request)
 
 

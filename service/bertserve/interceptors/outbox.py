@@ -24,7 +24,7 @@ class Outbox:
     leaves free, so that there is always some for others."""
 
     def __init__(self, large_room_bytes: int) -> None:
-        self._large = _Room(large_room_bytes)
+        self._large = _Room(large_room_bytes, " (the server's --max-response-bytes sets the room)")
         self._small = _Room(SMALL_ROOM_BYTES)
 
     def put(self, caller: str, size: int) -> Callable[[], None]:
@@ -35,14 +35,19 @@ class Outbox:
 
 
 class _Room:
-    def __init__(self, room_bytes: int) -> None:
+    def __init__(self, room_bytes: int, remedy: str = "") -> None:
         self._free_bytes = room_bytes
+        self._remedy = remedy
         self._held_bytes: Counter[str] = Counter()
 
     def take(self, caller: str, size: int) -> Callable[[], None]:
         if self._held_bytes[caller] + size > self._free_bytes - size:
+            held = self._held_bytes[caller]
             self._forget(caller)
-            raise Overloaded("too many answers wait for their callers to read them", RETRY_AFTER_SECONDS)
+            raise Overloaded(
+                f"too many answers wait for their callers to read them: this connection's have {held} bytes, this one "
+                f"{size}, {self._free_bytes} are free{self._remedy}", RETRY_AFTER_SECONDS,
+            )  # fmt: skip
         self._free_bytes -= size
         self._held_bytes[caller] += size
         held = size

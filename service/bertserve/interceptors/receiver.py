@@ -50,7 +50,7 @@ class Receiver:
 
     def __init__(self, places: int, largest_bytes: int) -> None:
         self._largest_bytes = largest_bytes
-        self._free_places = places
+        self.places = self._free_places = places
         self._weights = Weights(SMALL_BYTES)
         self._light_turns: LineOfTurns = Turns(LIGHT_TURNS * places)
         self._heavy_turns: LineOfTurns = Turns(HEAVY_TURNS)
@@ -71,7 +71,7 @@ class Receiver:
             if slowness.refused:
                 slowness.task.uncancel()
                 self._weights.add(caller, self._largest_bytes)
-                raise Overloaded("the request comes slowly, and others do already", RETRY_AFTER_SECONDS) from None
+                raise Overloaded(slowness.refused, RETRY_AFTER_SECONDS) from None
             raise
         else:
             self._weigh(caller, len(request))
@@ -119,7 +119,7 @@ class _Slowness:
     """From the moment a request's turn comes: whether it turns out slow, and then whether it has a place."""
 
     def __init__(self, receiver: Receiver, turns: LineOfTurns) -> None:
-        self.refused = False
+        self.refused = ""  # or why
         self._receiver = receiver
         self._turns = turns
         self._has_place = False
@@ -143,12 +143,14 @@ class _Slowness:
         self._has_place = self._receiver.take_place()
         if self._has_place:
             self._receiver.end_turn(self._turns)
-            self._timer = self._after(SLOWEST_SECONDS, self._refuse)
+            late = f"the request has not come whole after {SLOWEST_SECONDS:.0f} s; send less at a time"
+            self._timer = self._after(SLOWEST_SECONDS, lambda: self._refuse(late))
         else:
-            self._refuse()
+            places = f"{self._receiver.places} of them may (the server's --pending-bytes by its --max-request-bytes)"
+            self._refuse(f"the request comes slowly, and others do already: {places}")
 
-    def _refuse(self) -> None:
-        self.refused = True
+    def _refuse(self, reason: str) -> None:
+        self.refused = reason
         self.task.cancel()
 
     def _after(self, seconds: float, then: Callable[[], None]) -> asyncio.TimerHandle:
@@ -173,7 +175,7 @@ async def _take_turn(turns: LineOfTurns, caller: str) -> None:
 
 
 def _make_room(turns: LineOfTurns, caller: str) -> None:
-    crowded = Overloaded("too many requests are on their way", RETRY_AFTER_SECONDS)
+    crowded = Overloaded(f"too many requests are on their way: {turns.waiting} wait", RETRY_AFTER_SECONDS)
     turn = turns.make_room(caller)
     if turn is None:
         raise crowded

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, cast
 import grpc
 
 from bertserve.calls import Context
-from bertserve.errors import Overloaded, RequestError, Undecodable
+from bertserve.errors import InvalidInput, Overloaded, RequestError, Undecodable
 from bertserve.interceptors import KEPT_HANDLERS, Continuation, Handler
 from bertserve.interceptors.counting import count_refused
 from bertserve.interceptors.decoding import parse
@@ -38,10 +38,10 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         self._metrics = metrics
         # Of no model, for which one a request is has not been read yet.
         self._rejected = metrics.rejected.labels("", "queue_full")
-        self._free_bytes = pending_bytes
+        self._pending_bytes = self._free_bytes = pending_bytes
         self._receiver = Receiver(max(1, pending_bytes // max_request_bytes), max_request_bytes)
-        self._free_streams = max_open_streams
-        self._free_watches = max_watches
+        self._max_streams = self._free_streams = max_open_streams
+        self._max_watches = self._free_watches = max_watches
         self._receive_for = lru_cache(KEPT_HANDLERS)(self._receive_for)  # type: ignore[method-assign]
 
     async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
@@ -90,7 +90,10 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
             try:
                 request = decode(await self._receiver.receive(requests, context))
                 if self._free_watches == 0:
-                    raise Overloaded("too many watches of the health are open", RETRY_AFTER_SECONDS)
+                    raise Overloaded(
+                        f"too many watches of the health are open: all {self._max_watches} that the server's "
+                        "--max-connections allow", RETRY_AFTER_SECONDS,
+                    )  # fmt: skip
             except RequestError as error:
                 await abort(context, error)
             self._free_watches -= 1
@@ -113,7 +116,8 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
 
         async def received(requests: Requests, context: Context) -> AsyncGenerator[Any]:
             if self._free_streams == 0:
-                error = Overloaded("too many streams are open", RETRY_AFTER_SECONDS)
+                reason = f"too many streams are open: all {self._max_streams} of the server's --max-open-streams"
+                error = Overloaded(reason, RETRY_AFTER_SECONDS)
                 await self._refuse(path, handler, context, error)
             self._free_streams -= 1
             messages = cast("AsyncGenerator[bytes]", aiter(requests))
@@ -132,10 +136,18 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_stream_rpc_method_handler(cast("Any", received), None, handler.response_serializer)
 
     def _hold(self, size: int) -> int:
-        """Bytes to give back after the call. Raises Overloaded where a large request finds no room."""
+        """Bytes to give back after the call. Raises Overloaded if a large request finds no room now, InvalidInput if
+        it never will."""
         if size <= SMALL_BYTES:
             return 0
+        if size > self._pending_bytes:
+            allowed = f"the server takes {self._pending_bytes} (its --pending-bytes)"
+            raise InvalidInput("inputs", f"the request has {size} bytes, {allowed}; send fewer inputs at a time")
         if size > self._free_bytes:
-            raise Overloaded("too many large requests are being answered; smaller ones pass", RETRY_AFTER_SECONDS)
+            raise Overloaded(
+                f"too many large requests are being answered: they have {self._pending_bytes - self._free_bytes} "
+                f"bytes, this one {size}, all together may have {self._pending_bytes} (the server's --pending-bytes); "
+                f"requests up to {SMALL_BYTES} bytes pass", RETRY_AFTER_SECONDS,
+            )  # fmt: skip
         self._free_bytes -= size
         return size

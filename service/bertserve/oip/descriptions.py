@@ -9,7 +9,7 @@ from bertapi.oip import inference_pb2 as pb
 
 from bertserve.models import ServedModel
 from bertserve.oip.signature import INPUTS, TEXT, VERSION, Datatype, Tensor, outputs_of
-from bertserve.tasks.prepare import Limits
+from bertserve.tasks.limits import Limits
 
 PLATFORM = "bertserve"
 # Of Triton's, as Triton names them.

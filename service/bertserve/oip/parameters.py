@@ -81,7 +81,9 @@ class Parameters:
         if self._kind(name) in {None, "int64_param", "uint64_param"}:
             return (self._integer(name, 0),) if name in self._given else ()
         text = self._text(name) or ""
-        if len(text) > MOST_CHARACTERS or INTEGERS.fullmatch(text) is None:
+        if len(text) > MOST_CHARACTERS:
+            raise InvalidInput(f"parameters[{name}]", f"{len(text)} characters, a list has {MOST_CHARACTERS} at most")
+        if INTEGERS.fullmatch(text) is None:
             raise InvalidInput(f"parameters[{name}]", "is no list of a few integers, such as -4,-3,-2,-1")
         return tuple(int(number) for number in text.split(","))
 

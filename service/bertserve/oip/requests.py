@@ -28,7 +28,7 @@ from bertserve.oip.signature import (
 )
 from bertserve.oip.tensors import MalformedTensor, read_strings
 from bertserve.tasks.asks import Ask, FillMaskAsk
-from bertserve.tasks.prepare import Limits, check_input_count
+from bertserve.tasks.limits import Limits, check_input_count
 from bertserve.tokenizer import Text
 
 InputTensor = pb.ModelInferRequest.InferInputTensor

@@ -11,7 +11,7 @@ from bertapi.v1 import bert_service_pb2 as pb
 from bertserve.bundle import Pooling
 from bertserve.errors import InvalidInput
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge, TagAsk, VectorType
-from bertserve.tasks.prepare import Limits, check_input_count, check_target_count
+from bertserve.tasks.limits import Limits, check_input_count, check_target_count
 from bertserve.tokenizer import Text, Truncation
 
 DEFAULT_TOP_K = 5

@@ -25,7 +25,7 @@ from bertserve.tasks.answers import (
     TaggedToken,
     Timings,
 )
-from bertserve.tasks.prepare import Limits
+from bertserve.tasks.limits import Limits
 from bertserve.tokenizer import Token
 
 HEADS = {

@@ -19,7 +19,7 @@ from bertserve.servicer import requests, responses
 from bertserve.servicer.stream import Accepted, Stream
 from bertserve.tasks.analysis import Analyzer, Answer
 from bertserve.tasks.asks import Ask
-from bertserve.tasks.prepare import Limits
+from bertserve.tasks.limits import Limits
 
 Response = TypeVar("Response")
 

@@ -18,11 +18,10 @@ from bertserve.models import ServedModel
 from bertserve.tasks.answers import Analysis, Timings
 from bertserve.tasks.asks import Ask
 from bertserve.tasks.finish import finish_item
+from bertserve.tasks.limits import Limits, check_inputs
 from bertserve.tasks.prepare import (
-    Limits,
     Prepared,
     check,
-    check_inputs,
     check_tokens_size,
     prepare,
     tokenize_inputs,

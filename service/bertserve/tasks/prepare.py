@@ -14,6 +14,7 @@ from bertserve.engine.items import Item, Wanted
 from bertserve.errors import InvalidInput, MissingHead
 from bertserve.models import ServedModel
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge
+from bertserve.tasks.limits import Limits, check_inputs, check_target_count, check_top_k
 from bertserve.tokenizer import Text, TokenizedText, TooManyTokens
 
 # Room on the wire for what surrounds a prediction, a label, a token or a vector: tags, lengths, numbers.
@@ -29,16 +30,6 @@ ANSWER_BYTES = 192
 
 # No vocabulary has a longer entry; what is longer is not worth tokenizing to find that out.
 MAX_TARGET_CHARACTERS = 256
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """The server's limits on one request."""
-
-    max_inputs: int
-    max_characters: int
-    max_top_k: int
-    max_response_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,14 +113,6 @@ def check_tokens_size(model: ServedModel, limits: Limits, inputs: int, tokens: i
         raise InvalidInput("inputs", _too_large_an_answer(size, limits, []))
 
 
-def check_input_count(count: int, limits: Limits) -> None:
-    """At least one input, and not more than the server takes."""
-    if count == 0:
-        raise InvalidInput("inputs", "at least one is needed")
-    if count > limits.max_inputs:
-        raise InvalidInput("inputs", f"{count} of them, the server takes {limits.max_inputs} a request")
-
-
 def plan_embedding(model: ServedModel, embed: EmbedAsk) -> EmbedPlan:
     """Resolve an EmbedAsk's defaults and negative layers."""
     facts = model.facts
@@ -171,37 +154,16 @@ def _check_heads(model: ServedModel, ask: Ask) -> None:
             raise MissingHead(f"model {model.name} has no {head.value} head; it has {', '.join(model.facts.heads)}")
 
 
-def check_inputs(ask: Ask, limits: Limits) -> None:
-    """Their number, their lengths in characters, and a pair where one is needed."""
-    check_input_count(len(ask.inputs), limits)
-    for index, text in enumerate(ask.inputs):
-        if len(text.text) > limits.max_characters:
-            raise InvalidInput(f"inputs[{index}].text", _too_many_characters(text.text, limits))
-        if text.text_pair is not None and len(text.text_pair) > limits.max_characters:
-            raise InvalidInput(f"inputs[{index}].text_pair", _too_many_characters(text.text_pair, limits))
-        if ask.next_sentence and text.text_pair is None:
-            raise InvalidInput(f"inputs[{index}].text_pair", "a next-sentence score needs a pair of texts")
-
-
-def _too_many_characters(text: str, limits: Limits) -> str:
-    return f"{len(text)} characters, the server takes {limits.max_characters}"
-
-
 def _check_predictions(model: ServedModel, ask: Ask, limits: Limits) -> None:
     if ask.fill_mask is None:
         return
-    most = min(limits.max_top_k, model.facts.vocabulary_size)
-    if ask.fill_mask.top_k > most:
-        raise InvalidInput("fill_mask.top_k", f"{ask.fill_mask.top_k} is more than {most}")
+    check_top_k(ask.fill_mask.top_k, limits)
+    words = model.facts.vocabulary_size
+    if ask.fill_mask.top_k > words:
+        raise InvalidInput("fill_mask.top_k", f"{ask.fill_mask.top_k} of them, the model has {words} words")
     check_target_count(len(ask.fill_mask.targets), "fill_mask.targets", limits)
     for index, targets in enumerate(ask.input_targets):
         check_target_count(len(targets), f"inputs[{index}].targets", limits)
-
-
-def check_target_count(count: int, path: str, limits: Limits) -> None:
-    """Not more targets at a mask than predictions."""
-    if count > limits.max_top_k:
-        raise InvalidInput(path, f"{count} of them, the server scores {limits.max_top_k} at a mask")
 
 
 def _check_masks(texts: Sequence[TokenizedText], fill_mask: FillMaskAsk) -> None:
@@ -287,8 +249,8 @@ def _tag_bytes(model: ServedModel, ask: Ask, given: Text, item: Item) -> int:
 
 def _too_large_an_answer(response_bytes: int, limits: Limits, parts: Sequence[str]) -> str:
     return (
-        f"the answer could take {response_bytes} bytes, the server sends {limits.max_response_bytes}; "
-        f"ask for {', '.join(('fewer inputs', *parts))}"
+        f"the answer could take {response_bytes} bytes, the server sends {limits.max_response_bytes} "
+        f"(its --max-response-bytes); ask for {', '.join(('fewer inputs', *parts))}"
     )
 
 
