@@ -48,7 +48,7 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
         for folder in remove_abandoned(request.output.resolve().parent):
             with progress.step(f"Removed {folder}, left by an export that was killed"):
                 pass
-        source = read_source(request, staging, progress)
+        source = read_source(request, verification, staging, progress)
         with progress.step("Load the checkpoint in PyTorch"):
             reference = load_reference(source.checkpoint.directory, source.weights, source.architecture.heads)
             long_texts = read_long_texts(source.architecture)
