@@ -69,7 +69,9 @@ def _read_both(
         if own is None or set(settings) - {LIMIT}:
             raise ExportError(f"{directory}: {error}") from error
         return own, None, (f"{AS_THE_FILE}, since {error}.",)
-    return own or take_tokenizer(library, directory, vocabulary_size), library, ()
+    if own is None:
+        own = take_tokenizer(library, directory, vocabulary_size)
+    return own, library, ()
 
 
 def _reconcile(
