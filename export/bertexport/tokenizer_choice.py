@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import tokenizers
 from bertserve.bundle import TOKENIZER_NAME, ModelFacts, SpecialTokens
 from bertserve.tokenizer import LITERAL_MASK, Text, Tokenizer, Truncation
 
+from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
 from bertexport.library_tokenizer import LibraryTokenizer, load_library_tokenizer
 from bertexport.sentence_files import SentenceFiles
@@ -52,7 +54,8 @@ def choose_tokenizer(sentence: SentenceFiles, vocabulary_size: int, texts: Seque
         own, notes = _reconcile(own, library, sentence, vocabulary_size, texts)
     special_tokens = read_special_tokens(directory, own, settings)
     share = measure_unknown(own, special_tokens, texts)
-    return TokenizerChoice(own, special_tokens, library, (*notes, *note_unknown(share, directory)))
+    notes = (*notes, *_note_own_code(directory), *note_unknown(share, directory))
+    return TokenizerChoice(own, special_tokens, library, notes)
 
 
 def _read_both(
@@ -146,6 +149,13 @@ def _with_own_mask(text: Text, mask: str | None) -> Text:
 
 def _note_difference(text: Text) -> str:
     return f"{AS_THE_FILE}; transformers' AutoTokenizer reads some otherwise: {_show(text)}."
+
+
+def _note_own_code(directory: Path) -> tuple[str, ...]:
+    path = directory / "tokenizer_config.json"
+    if not path.is_file() or "auto_map" not in read_json(path):
+        return ()
+    return (f"{path.name} names code of its own (auto_map), which was not run: texts are read without it.",)
 
 
 def _show(text: Text) -> str:
