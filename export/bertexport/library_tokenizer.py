@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,10 @@ class LibraryTokenizer:
     @property
     def special_texts(self) -> set[str]:
         return set(self._own.all_special_tokens)
+
+    def special_names(self, roles: Iterable[str]) -> dict[str, str]:
+        """Role, such as mask_token → its token, of those that it has."""
+        return {role: str(token) for role in roles if (token := getattr(self._own, role, None)) is not None}
 
     @property
     def added_texts(self) -> list[str]:

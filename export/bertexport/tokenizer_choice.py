@@ -29,6 +29,7 @@ from bertexport.tokenizer_files import (
 from bertexport.unknown_share import REFUSED_SHARE, measure_unknown, note_unknown
 
 TEXT_SHOWN = 60
+PROBED_PAIR = Text(text=PROBES[0], text_pair=PROBES[1])
 AS_THE_FILE = f"Texts are read as {TOKENIZER_NAME} has it"
 
 
@@ -44,7 +45,7 @@ class TokenizerChoice:
 
 def choose_tokenizer(sentence: SentenceFiles, vocabulary_size: int, texts: Sequence[Text]) -> TokenizerChoice:
     """texts: those that the bundle is verified on. Raises ExportError if no tokenizer fits the model and the texts."""
-    directory, settings = sentence.directory, sentence.tokenizer_settings
+    directory = sentence.directory
     own, library, notes = _read_both(sentence, vocabulary_size)
     if sentence.lowercase:
         lowercase_first(own)
@@ -52,7 +53,7 @@ def choose_tokenizer(sentence: SentenceFiles, vocabulary_size: int, texts: Seque
             library.lowercase_first()
     if library is not None:
         own, notes = _reconcile(own, library, sentence, vocabulary_size, texts)
-    special_tokens = read_special_tokens(directory, own, settings)
+    special_tokens = read_special_tokens(directory, own, library)
     share = measure_unknown(own, special_tokens, texts)
     notes = (*notes, *_note_own_code(directory), *note_unknown(share, directory))
     return TokenizerChoice(own, special_tokens, library, notes)
@@ -85,15 +86,15 @@ def _reconcile(
     texts: Sequence[Text],
 ) -> tuple[tokenizers.Tokenizer, tuple[str, ...]]:
     """Take the library's tokenizer if it reads a text otherwise than the file says, and a bundle can hold it."""
-    directory, settings = sentence.directory, sentence.tokenizer_settings
-    probes = [*(Text(text=text) for text in (*PROBES, *library.added_texts)), *texts]
+    directory = sentence.directory
+    probes = [*(Text(text=text) for text in (*PROBES, *library.added_texts)), PROBED_PAIR, *texts]
     difference = find_difference(own, library, probes)
     if difference is None:
         return own, ()
     try:
         other = take_tokenizer(library, directory, vocabulary_size)
         known = [
-            1 - measure_unknown(tokenizer, read_special_tokens(directory, tokenizer, settings), texts)
+            1 - measure_unknown(tokenizer, read_special_tokens(directory, tokenizer, library), texts)
             for tokenizer in (own, other)
         ]
     except ExportError:
@@ -119,8 +120,10 @@ def note_tokenizer(
     choice: TokenizerChoice, tokenizer: Tokenizer, facts: ModelFacts, texts: Sequence[Text]
 ) -> tuple[str, ...]:
     """tokenizer: the chosen one as it is served. Notes a text that the model sees otherwise than in the library."""
-    difference = _find_served_difference(tokenizer, choice.library, facts, texts) if choice.library else None
-    if difference is None or any(note.startswith(AS_THE_FILE) for note in choice.notes):
+    if choice.library is None or any(note.startswith(AS_THE_FILE) for note in choice.notes):
+        return choice.notes
+    difference = _find_served_difference(tokenizer, choice.library, facts, [PROBED_PAIR, *texts])
+    if difference is None:
         return choice.notes
     return (*choice.notes, f"The model sees some texts otherwise than in transformers: {_show(difference)}.")
 

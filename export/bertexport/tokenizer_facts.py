@@ -36,8 +36,13 @@ def read_tokenizer_facts(
             f"{sentence.directory}: the tokenizer gives type ids up to {told}, the model's table ends at {rows - 1} "
             "(type_vocab_size in config.json); they do not belong together"
         )
+    limit = _find_limit(choice, sentence)
+    if limit < 1:
+        raise ExportError(
+            f"{sentence.directory}: model_max_length of the tokenizer is {limit}, a positive whole number is needed"
+        )
     return TokenizerFacts(
-        max_tokens=min(architecture.longest_text, _find_limit(choice, sentence)),
+        max_tokens=min(architecture.longest_text, limit),
         segment_count=rows if types else 1,
         notes=(
             *_note_segments(rows, types, has_table=has_types),

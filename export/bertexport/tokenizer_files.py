@@ -90,9 +90,9 @@ def save_tokenizer(tokenizer: tokenizers.Tokenizer, path: Path) -> None:
 
 
 def read_special_tokens(
-    directory: Path, tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any] | None = None
+    directory: Path, tokenizer: tokenizers.Tokenizer, library: LibraryTokenizer | None = None
 ) -> SpecialTokens:
-    """By the settings given, else by the checkpoint's, else by DEFAULT_TOKENS.
+    """By the library's word, else by the checkpoint's files, else by DEFAULT_TOKENS: the first that is known.
 
     Raises ExportError if cls, sep or pad are missing.
     """
@@ -100,7 +100,8 @@ def read_special_tokens(
     for file in reversed(SETTINGS_FILES):
         if (directory / file).is_file():
             names.update(_stated_names(read_json(directory / file)))
-    names.update(_stated_names(settings or {}))
+    for role, text in library.special_names(DEFAULT_TOKENS).items() if library is not None else ():
+        names[role] = (text, *names[role])
     tokens = {role.removesuffix("_token"): _find_token(tokenizer, texts) for role, texts in names.items()}
     if missing := [role for role in ("cls", "sep", "pad") if tokens[role] is None]:
         role = missing[0]

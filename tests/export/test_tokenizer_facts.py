@@ -111,6 +111,18 @@ def test_a_limit_without_room_for_a_text_is_refused(tmp_path: Path, export: Expo
         export(write_stated(tmp_path / "checkpoint", {"model_max_length": 2}))
 
 
+def test_a_limit_below_one_is_refused(tmp_path: Path, export: Export) -> None:
+    """The message names the key."""
+    with pytest.raises(ExportError, match="model_max_length of the tokenizer is -5, a positive whole number"):
+        export(write_stated(tmp_path / "checkpoint", {"model_max_length": -5}))
+
+
+def test_a_tokenizer_that_reads_special_tokens_as_text_is_noted(tmp_path: Path, export: Export) -> None:
+    """A tokenizer.json cannot state that of its special tokens."""
+    bundle = export(write_stated(tmp_path / "checkpoint", {"split_special_tokens": True}))
+    assert "AutoTokenizer reads some otherwise: '[UNK] <unk>'" in report(bundle)
+
+
 def test_a_tokenizer_that_cuts_the_start_is_noted(tmp_path: Path, export: Export) -> None:
     """Where to cut is the caller's to say in a request."""
     assert "truncation_side left" in report(export(write_stated(tmp_path / "checkpoint", {"truncation_side": "left"})))

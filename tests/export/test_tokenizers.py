@@ -328,6 +328,15 @@ def test_a_special_token_that_a_vocabulary_lacks_is_not_made_up(tmp_path: Path) 
     assert "transformers' AutoTokenizer reads some otherwise" in choice.notes[0]
 
 
+def test_a_role_goes_to_the_token_that_transformers_gives_it(tmp_path: Path) -> None:
+    """A word of the vocabulary that looks like another family's mask is no mask."""
+    write_config(tmp_path, saved_by_transformers(BYTE_LEVEL)(tmp_path))
+    edit_tokenizer(tmp_path, lambda content: content["model"]["vocab"].update({"[MASK]": 700, "[CLS]": 701}))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}', encoding="utf-8")
+    special = choose(tmp_path).special_tokens
+    assert (special.mask.text, special.cls.text) == ("<mask>", "<s>")
+
+
 def test_merges_must_lie_beside_their_vocabulary(tmp_path: Path) -> None:
     """Without them another tokenizer would come out, silently."""
     write_family_tokenizer(tmp_path, "byte-level")
