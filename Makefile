@@ -111,7 +111,7 @@ clean: ## Remove the environments and all caches
 .venv/installed: pyproject.toml constraints.txt
 	$(call create,.venv,everything$(comma) torch included: this takes minutes)
 	$(call install,.venv,$(TORCH_FLAGS) torch)
-	$(call install,.venv,-e '.[export$(comma)bench$(comma)dev]')
+	$(call install,.venv,-e '.[export$(comma)bench$(comma)dev$(comma)reference]')
 	@touch $@
 
 # Envoy's program is a wheel too; apart, so that nobody who installs bertserve has it. What needs it skips without it.

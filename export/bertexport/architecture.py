@@ -46,8 +46,8 @@ FLOAT32_TINY = float(np.finfo(np.float32).tiny)
 class Architecture:
     """A model's sizes and heads.
 
-    embedding_size: of the tables' rows. token_types: rows of the token-type table; segment_count: how many of them the
-    tokens of an input may refer to. position_offset: position of an input's first token.
+    embedding_size: of the tables' rows. token_types: rows of the token-type table, 1 without one.
+    position_offset: position of an input's first token.
     """
 
     heads: tuple[Head, ...]
@@ -60,7 +60,6 @@ class Architecture:
     layer_norm_epsilon: float
     vocabulary_size: int
     token_types: int
-    segment_count: int
     position_limit: int
     position_offset: int
     labels: tuple[str, ...]
@@ -126,7 +125,6 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         layer_norm_epsilon=_epsilon(config) if settings.epsilon is None else settings.epsilon,
         vocabulary_size=_count(config, "vocab_size"),
         token_types=token_types,
-        segment_count=token_types if family.has_segments else 1,
         position_limit=_count(config, "max_position_embeddings", 512),
         position_offset=_position_offset(config, family),
         labels=labels,

@@ -56,7 +56,7 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
         for folder in remove_abandoned(request.output.resolve().parent):
             with progress.step(f"Removed {folder}, left by an export that was killed"):
                 pass
-        source = read_source(request, staging, progress)
+        source = read_source(request, vary(verification, masked=True), staging, progress)
         with progress.step("Load the checkpoint in PyTorch"):
             reference = load_reference(source.checkpoint.directory, source.weights, source.architecture.heads)
             masked = Head.MASKED_LM in source.architecture.heads

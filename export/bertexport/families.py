@@ -70,7 +70,6 @@ BERT = Family(
         "cls.predictions.decoder.weight": "embeddings.word_embeddings.weight",
         "cls.predictions.decoder.bias": "cls.predictions.bias",
     },
-    has_segments=True,
 )
 
 ROBERTA = Family(
@@ -210,7 +209,6 @@ ELECTRA = Family(
     },
     stand_ins={"generator_lm_head.weight": "embeddings.word_embeddings.weight"},
     projection=linear("embeddings_project", "hidden", "embedding"),
-    has_segments=True,
 )
 
 FAMILIES = {family.name: family for family in (BERT, ROBERTA, XLM_ROBERTA, CAMEMBERT, DISTILBERT, ELECTRA)}

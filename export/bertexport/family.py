@@ -73,9 +73,8 @@ class Family:
     heads: the steps from the rows that a head reads to its output. marks: beginnings of the names of tensors that
     together show that a head is there. stand_ins: a tensor that may be missing → the one that then takes its place.
     prefix: of the base model's names in checkpoints of a model with heads. classes: heads → the class of `transformers`
-    that has them; together the classes of a checkpoint have all its heads. has_segments: whether the model's tokenizer
-    tells the texts of a pair apart. padding_id: where positions are counted from the padding token's id + 1, that id by
-    default; None where they are counted from 0.
+    that has them; together the classes of a checkpoint have all its heads. padding_id: where positions are counted
+    from the padding token's id + 1, that id by default; None where they are counted from 0.
     """
 
     name: str
@@ -88,7 +87,6 @@ class Family:
     settings: Settings = field(default_factory=Settings)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     projection: Module | None = None
-    has_segments: bool = False
     padding_id: int | None = None
 
     @property

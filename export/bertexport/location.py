@@ -23,13 +23,14 @@ SIDE_FILES = (
     "modules.json",
     "config_sentence_transformers.json",
     "*_Pooling/config.json",
+    "*_Normalize/config.json",
     *(
         f"{folder}{name}"
         for folder in _FOLDERS
         for name in (
             "config.json",
             "adapter_config.json",
-            "sentence_bert_config.json",
+            "sentence_*_config.json",
             "tokenizer.json",
             "tokenizer_config.json",
             "special_tokens_map.json",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bertserve.bundle import TOKENIZER_NAME, Head, LabelActivation, ModelFacts, SpecialTokens
-from bertserve.tokenizer import Tokenizer
+from bertserve.bundle import TOKENIZER_NAME, Head, LabelActivation, ModelFacts, Pooling, SpecialTokens
+from bertserve.tokenizer import Text, Tokenizer
 
 from bertexport.architecture import Architecture, Weights, read_architecture, select_weights
 from bertexport.checkpoint import Checkpoint, read_checkpoint
@@ -17,13 +18,9 @@ from bertexport.location import Location, locate
 from bertexport.nodes import OPSET
 from bertexport.request import ExportRequest, Progress
 from bertexport.sentence_files import SentenceFiles, read_sentence_files
-from bertexport.tokenizer_files import (
-    find_other_reading,
-    lowercase_first,
-    read_special_tokens,
-    read_tokenizer,
-    save_tokenizer,
-)
+from bertexport.tokenizer_choice import TokenizerChoice, choose_tokenizer, note_tokenizer
+from bertexport.tokenizer_facts import TokenizerFacts, read_tokenizer_facts
+from bertexport.tokenizer_files import save_tokenizer
 
 NAMES_SHOWN = 4
 
@@ -41,8 +38,11 @@ class SourceModel:
     notes: tuple[str, ...]
 
 
-def read_source(request: ExportRequest, staging: Path, progress: Progress) -> SourceModel:
-    """Raises ExportError: not found, unreadable, not supported, or parts that do not belong together."""
+def read_source(request: ExportRequest, texts: Sequence[Text], staging: Path, progress: Progress) -> SourceModel:
+    """texts: those that the bundle is verified on.
+
+    Raises ExportError: not found, unreadable, not supported, or parts that do not belong together.
+    """
     with progress.step("Find the checkpoint"):
         location = locate(request.model, request.revision)
         sentence = read_sentence_files(location.path)
@@ -50,16 +50,15 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
         checkpoint = read_checkpoint(sentence.directory)
         architecture = read_architecture(checkpoint)
     with progress.step("Read the tokenizer"):
-        tokenizer = read_tokenizer(checkpoint.directory, architecture.vocabulary_size)
-        other_reading = find_other_reading(checkpoint.directory, tokenizer)
-        if sentence.lowercase:
-            lowercase_first(tokenizer)
-        special_tokens = read_special_tokens(checkpoint.directory, tokenizer)
-        save_tokenizer(tokenizer, staging / TOKENIZER_NAME)
-        architecture, notes = _leave_out_unusable(architecture, special_tokens)
+        choice = choose_tokenizer(sentence, architecture.vocabulary_size, texts)
+        save_tokenizer(choice.tokenizer, staging / TOKENIZER_NAME)
+        architecture, notes = _leave_out_unusable(architecture, choice.special_tokens)
         activation = _read_activation(location, checkpoint, architecture)
-        facts = _describe_model(request, checkpoint, architecture, sentence, special_tokens, activation)
-        _check_room(facts, tokenizer.num_special_tokens_to_add(is_pair=False))
+        has_types = "token_type" in checkpoint.family.embeddings
+        limits = read_tokenizer_facts(choice, architecture, sentence, has_types=has_types)
+        facts = _describe_model(request, checkpoint, architecture, sentence, choice, limits, activation)
+        _check_room(facts, choice.tokenizer.num_special_tokens_to_add(is_pair=False))
+        tokenizer = Tokenizer(staging / TOKENIZER_NAME, facts)
         weights = select_weights(checkpoint, architecture)
     return SourceModel(
         location=location,
@@ -67,12 +66,13 @@ def read_source(request: ExportRequest, staging: Path, progress: Progress) -> So
         architecture=architecture,
         weights=weights,
         facts=facts,
-        tokenizer=Tokenizer(staging / TOKENIZER_NAME, facts),
+        tokenizer=tokenizer,
         notes=(
             *notes,
             *_note_unused(weights),
-            *_note_other_reading(other_reading),
-            *_note_prompts(sentence),
+            *note_tokenizer(choice, tokenizer, facts, texts),
+            *limits.notes,
+            *sentence.notes,
             *_note_own_code(checkpoint),
             *_note_untrusted_activation(location, checkpoint),
             *note_labels(checkpoint.config, architecture.labels),
@@ -102,10 +102,12 @@ def _describe_model(
     checkpoint: Checkpoint,
     architecture: Architecture,
     sentence: SentenceFiles,
-    special_tokens: SpecialTokens,
+    choice: TokenizerChoice,
+    limits: TokenizerFacts,
     activation: LabelActivation | None,
 ) -> ModelFacts:
-    positions = architecture.longest_text
+    if sentence.pooling is Pooling.POOLER and Head.POOLER not in architecture.heads:
+        raise ExportError(f"{sentence.directory}: the default vector is pooler_output, and the weights hold no pooler")
     return ModelFacts(
         family=checkpoint.family.name,
         heads=architecture.heads,
@@ -116,17 +118,17 @@ def _describe_model(
         activation=architecture.activation,
         layer_norm_epsilon=architecture.layer_norm_epsilon,
         vocabulary_size=architecture.vocabulary_size,
-        segment_count=architecture.segment_count,
+        segment_count=limits.segment_count,
         position_limit=architecture.position_limit,
         position_offset=architecture.position_offset,
-        max_tokens=min(positions, sentence.max_tokens or positions),
+        max_tokens=limits.max_tokens,
         precision=request.precision,
         opset=OPSET,
         labels=architecture.labels,
         problem_type=architecture.problem_type,
         default_pooling=sentence.pooling,
         default_normalize=sentence.normalize,
-        special_tokens=special_tokens,
+        special_tokens=choice.special_tokens,
         label_activation=activation,
     )
 
@@ -134,8 +136,9 @@ def _describe_model(
 def _check_room(facts: ModelFacts, special_tokens: int) -> None:
     if facts.max_tokens <= special_tokens:
         raise ExportError(
-            f"an input of at most {facts.max_tokens} tokens (max_position_embeddings, or max_seq_length of "
-            f"sentence-transformers) leaves no room for a text beside {special_tokens} special ones"
+            f"an input of at most {facts.max_tokens} tokens (max_position_embeddings, model_max_length of the "
+            f"tokenizer, or max_seq_length of sentence-transformers) leaves no room for a text beside "
+            f"{special_tokens} special ones"
         )
 
 
@@ -146,20 +149,6 @@ def _note_unused(weights: Weights) -> tuple[str, ...]:
     more = len(weights.unused) - NAMES_SHOWN
     names = ", ".join(weights.unused[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return (f"Left out, since no supported head reads them: {names}.",)
-
-
-def _note_other_reading(text: str | None) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    return (f"Texts are read as tokenizer.json has it; transformers' AutoTokenizer reads some otherwise: {text!r}.",)
-
-
-def _note_prompts(sentence: SentenceFiles) -> tuple[str, ...]:
-    """What sentence-transformers may put before a text, and a server of texts as they come does not."""
-    if not sentence.prompts:
-        return ()
-    prompts = ", ".join(repr(prompt) for prompt in sentence.prompts[:NAMES_SHOWN])
-    return (f"Made for texts that begin with a prompt, which callers write themselves: {prompts}.",)
 
 
 def _note_own_code(checkpoint: Checkpoint) -> tuple[str, ...]:

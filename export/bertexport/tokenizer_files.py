@@ -14,8 +14,9 @@ import tokenizers
 from bertserve.bundle import TOKENIZER_NAME, SpecialToken, SpecialTokens
 from tokenizers import normalizers
 
-from bertexport.checkpoint import read_family, read_json
+from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
+from bertexport.library_tokenizer import LibraryTokenizer
 from bertexport.weight_files import check_readable
 
 ADDED_TOKENS = "added_tokens.json"
@@ -46,31 +47,39 @@ DEFAULT_TOKENS: dict[str, tuple[str, ...]] = {
 }
 
 
-def read_tokenizer(directory: Path, vocabulary_size: int) -> tokenizers.Tokenizer:
-    """From tokenizer.json, else built by `transformers` from one of SOURCES. Raises ExportError."""
+def find_source(directory: Path) -> str:
+    """The file that holds the tokenizer: tokenizer.json, else one of SOURCES. Raises ExportError without one."""
     source = next((name for name in (TOKENIZER_NAME, *SOURCES) if (directory / name).is_file()), None)
     if source is None:
         raise ExportError(f"{directory} holds no tokenizer; looked for {TOKENIZER_NAME}, {', '.join(SOURCES)}")
     for name in (source, *SOURCES.get(source, ()), ADDED_TOKENS):
         if (directory / name).is_file():
             check_readable(directory / name)
-    is_whole = source == TOKENIZER_NAME
-    tokenizer = _read_json_form(directory) if is_whole else _build(directory, source, vocabulary_size)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    _check(tokenizer, directory, vocabulary_size)
-    return tokenizer
+    if missing := [name for name in SOURCES.get(source, ()) if not (directory / name).is_file()]:
+        raise ExportError(f"{directory}: the tokenizer's {source} needs {missing[0]} beside it")
+    return source
 
 
-def find_other_reading(directory: Path, tokenizer: tokenizers.Tokenizer) -> str | None:
-    """A text that `transformers` reads otherwise, if one of a few shows it; None where it cannot read the files."""
-    try:
-        own = _load(directory)
-        added = [token for token in own.get_added_vocab() if token not in own.all_special_tokens]
-        readings = {text: own(text, truncation=False, padding=False).input_ids for text in (*PROBES, *added)}
-    except Exception:  # whatever the files hold comes out as many classes
-        return None
-    return next((text for text, ids in readings.items() if ids != tokenizer.encode(text).ids), None)
+def read_tokenizer_json(directory: Path, vocabulary_size: int) -> tokenizers.Tokenizer:
+    """From tokenizer.json and the settings beside it. Raises ExportError."""
+    return _finish(_read_json_form(directory), directory, vocabulary_size)
+
+
+def take_tokenizer(library: LibraryTokenizer, directory: Path, vocabulary_size: int) -> tokenizers.Tokenizer:
+    """The one that `transformers` made of the files. Raises ExportError if a bundle cannot hold it.
+
+    Casing, accents and much else are settings of its classes, so it is they that build a tokenizer.
+    """
+    if not library.is_fast:
+        raise ExportError(f"{directory}: its {library.class_name} runs in Python alone and cannot become a bundle's")
+    content = json.loads(library.as_json())
+    # Special tokens that a vocabulary lacks are put behind it, where the model has no rows: it has none of them.
+    content["added_tokens"] = [
+        token
+        for token in content["added_tokens"]
+        if not (token["id"] >= vocabulary_size and token["content"] in library.special_texts)
+    ]
+    return _finish(tokenizers.Tokenizer.from_str(json.dumps(content)), directory, vocabulary_size)
 
 
 def lowercase_first(tokenizer: tokenizers.Tokenizer) -> None:
@@ -85,12 +94,19 @@ def save_tokenizer(tokenizer: tokenizers.Tokenizer, path: Path) -> None:
     path.write_text(tokenizer.to_str(pretty=True), encoding="utf-8", newline="")
 
 
-def read_special_tokens(directory: Path, tokenizer: tokenizers.Tokenizer) -> SpecialTokens:
-    """By the checkpoint's settings, else by DEFAULT_TOKENS. Raises ExportError where cls, sep or pad are missing."""
+def read_special_tokens(
+    directory: Path, tokenizer: tokenizers.Tokenizer, library: LibraryTokenizer | None = None
+) -> SpecialTokens:
+    """By the library's word, else by the checkpoint's files, else by DEFAULT_TOKENS: the first that is known.
+
+    Raises ExportError if cls, sep or pad are missing.
+    """
     names = dict(DEFAULT_TOKENS)
     for file in reversed(SETTINGS_FILES):
         if (directory / file).is_file():
             names.update(_stated_names(read_json(directory / file)))
+    for role, text in library.special_names(DEFAULT_TOKENS).items() if library is not None else ():
+        names[role] = (text, *names[role])
     tokens = {role.removesuffix("_token"): _find_token(tokenizer, texts) for role, texts in names.items()}
     if missing := [role for role in ("cls", "sep", "pad") if tokens[role] is None]:
         role = missing[0]
@@ -118,7 +134,10 @@ def _normalize_as_stated(tokenizer: tokenizers.Tokenizer, settings: Mapping[str,
                 setattr(normalizer, name, settings[setting])
 
 
-def _check(tokenizer: tokenizers.Tokenizer, directory: Path, vocabulary_size: int) -> None:
+def _finish(tokenizer: tokenizers.Tokenizer, directory: Path, vocabulary_size: int) -> tokenizers.Tokenizer:
+    """Without truncation and padding. Raises ExportError if it does not fit the model, or cannot read a text."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     highest = max(tokenizer.get_vocab().values(), default=-1)
     if highest >= vocabulary_size:
         raise ExportError(
@@ -133,45 +152,7 @@ def _check(tokenizer: tokenizers.Tokenizer, directory: Path, vocabulary_size: in
                 f"{directory}: the tokenizer cannot read {text!r} ({error}); its vocabulary needs a token for what it "
                 "does not know"
             ) from error
-
-
-def _build(directory: Path, source: str, vocabulary_size: int) -> tokenizers.Tokenizer:
-    """Casing, accents and much else are settings of `transformers`' class, so it is that class that builds it."""
-    if missing := [name for name in SOURCES[source] if not (directory / name).is_file()]:
-        raise ExportError(f"{directory}: the tokenizer's {source} needs {missing[0]} beside it")
-    built = _load(directory, source)
-    if not built.is_fast:
-        raise ExportError(f"{directory}: its {type(built).__name__} runs in Python alone and cannot become a bundle's")
-    content = json.loads(built.backend_tokenizer.to_str())
-    # Special tokens that a vocabulary lacks are put behind it, where the model has no rows: it has none of them.
-    special = {str(getattr(built, role)) for role in DEFAULT_TOKENS}
-    content["added_tokens"] = [
-        token
-        for token in content["added_tokens"]
-        if not (token["id"] >= vocabulary_size and token["content"] in special)
-    ]
-    return tokenizers.Tokenizer.from_str(json.dumps(content))
-
-
-def _load(directory: Path, source: str = TOKENIZER_NAME) -> Any:
-    import transformers
-
-    try:
-        return transformers.AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False, **_stated_family(directory)
-        )
-    except Exception as error:  # whatever the files hold comes out as many classes
-        raise ExportError(f"{directory}: no tokenizer from {source}: {' '.join(str(error).split())}") from error
-
-
-def _stated_family(directory: Path) -> dict[str, Any]:
-    """What AutoTokenizer chooses its class by, if config.json does not say it."""
-    import transformers
-
-    config = read_json(directory / "config.json")
-    if config.get("model_type") is not None:
-        return {}
-    return {"config": transformers.AutoConfig.for_model(read_family(config).name)}
+    return tokenizer
 
 
 def _stated_names(settings: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -67,7 +67,9 @@ def test_whatever_may_change_the_tokens_or_the_vector_is_downloaded() -> None:
         "added_tokens.json",
         "modules.json",
         "2_Pooling/config.json",
+        "2_Normalize/config.json",
         "0_Transformer/sentence_bert_config.json",
+        "sentence_xlm-roberta_config.json",
         "config_sentence_transformers.json",
         "adapter_config.json",
     ]

@@ -183,7 +183,7 @@ def open_source(checkpoint: Path, staging: Path) -> tuple[SourceModel, Reference
     """A checkpoint as an export in int8 reads it, and its reference."""
     staging.mkdir()
     request = ExportRequest(model=str(checkpoint), output=staging, precision="int8")
-    source = read_source(request, staging, SilentSteps())
+    source = read_source(request, read_texts(None), staging, SilentSteps())
     return source, load_reference(checkpoint, source.weights, source.architecture.heads)
 
 

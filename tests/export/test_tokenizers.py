@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 import transformers
 from bertexport.errors import ExportError
-from bertexport.tokenizer_files import (
-    find_other_reading,
-    lowercase_first,
-    read_special_tokens,
-    read_tokenizer,
-    save_tokenizer,
-)
+from bertexport.inputs import read_texts
+from bertexport.sentence_files import SentenceFiles
+from bertexport.tokenizer_choice import TokenizerChoice, choose_tokenizer
+from bertexport.tokenizer_files import read_tokenizer_json, save_tokenizer
 from bertserve.bundle import Head, ModelFacts
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import CHARACTERS, VOCABULARY, write_tokenizer
@@ -92,6 +89,12 @@ def json_file_and(**settings: object) -> Callable[[Path], str]:
     return write
 
 
+def edit_tokenizer(directory: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads((directory / "tokenizer.json").read_text(encoding="utf-8"))
+    edit(content)
+    (directory / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+
+
 def write_config(directory: Path, family: str) -> None:
     (directory / "config.json").write_text(json.dumps({"model_type": family}), encoding="utf-8")
 
@@ -130,9 +133,10 @@ class Both:
     """The tokenizer as served, and the one of `transformers`."""
 
     def __init__(self, directory: Path, family: str, output: Path) -> None:
-        tokenizer = read_tokenizer(directory, MODEL_TOKENS)
-        special = read_special_tokens(directory, tokenizer)
-        save_tokenizer(tokenizer, output)
+        choice = choose(directory)
+        assert choice.notes == ()
+        special = choice.special_tokens
+        save_tokenizer(choice.tokenizer, output)
         self.has_segments = family in ("bert", "electra")
         self.mask = special.mask.text
         self.served = Tokenizer(output, model_facts(family, self.has_segments, special))
@@ -145,6 +149,11 @@ class Both:
 
     def actual(self, text: str, pair: str | None = None) -> Any:
         return self.served.tokenize([Text(text=text, text_pair=pair)], Truncation.ERROR)[0]
+
+
+def choose(directory: Path, vocabulary_size: int = MODEL_TOKENS, **settings: Any) -> TokenizerChoice:
+    sentence = SentenceFiles(directory=directory, **settings)
+    return choose_tokenizer(sentence, vocabulary_size, read_texts(None))
 
 
 def model_facts(family: str, has_segments: bool, special: object, max_tokens: int = MODEL_TOKENS) -> ModelFacts:
@@ -242,9 +251,8 @@ def test_lower_casing_can_come_first(kind: str, tmp_path: Path) -> None:
     """Whatever the tokenizer does to texts itself; one that lower-cases anyway is not changed."""
     write_family_tokenizer(tmp_path, kind)
     write_config(tmp_path, "roberta" if kind == "byte-level" else "bert")
-    plain = read_tokenizer(tmp_path, MODEL_TOKENS)
-    lowering = read_tokenizer(tmp_path, MODEL_TOKENS)
-    lowercase_first(lowering)
+    plain = choose(tmp_path).tokenizer
+    lowering = choose(tmp_path, lowercase=True).tokenizer
     assert lowering.encode("The CAT sat").ids == plain.encode("the cat sat").ids
     assert (lowering.to_str() == plain.to_str()) == (kind == "vocab.txt")
 
@@ -258,21 +266,46 @@ def test_lower_casing_can_come_first(kind: str, tmp_path: Path) -> None:
     ],
     ids=["the same", "no special tokens", "accents"],
 )
-def test_a_text_that_transformers_reads_otherwise_is_found(
+def test_a_bundle_reads_texts_as_transformers_does(
     edit: Callable[[dict[str, Any]], object], text: str | None, tmp_path: Path
 ) -> None:
-    """Its classes rebuild much of what tokenizer.json says; who serves what it says should know."""
+    """Its classes rebuild much of what tokenizer.json says. A note names a text that the file has otherwise."""
     write_config(tmp_path, json_file(tmp_path))
-    content = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
-    edit(content)
-    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
-    assert find_other_reading(tmp_path, read_tokenizer(tmp_path, MODEL_TOKENS)) == text
+    edit_tokenizer(tmp_path, edit)
+    choice, own = choose(tmp_path), transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for sample in ("The CAT sat.", "Été à Zürich, naïve"):
+        assert choice.tokenizer.encode(sample).ids == own(sample).input_ids
+    followed = "Texts are read as transformers' BertTokenizer does, and some not as tokenizer.json says"
+    assert choice.notes == (() if text is None else (f"{followed}: {text!r}.",))
 
 
-def test_a_token_that_only_transformers_knows_is_found(tmp_path: Path) -> None:
-    """Added in its settings, beside a tokenizer.json from before."""
+def test_add_prefix_space_is_followed(tmp_path: Path) -> None:
+    """A byte-level tokenizer then reads the first word as it reads the others, whatever tokenizer.json says."""
+    write_config(tmp_path, saved_by_transformers(BYTE_LEVEL)(tmp_path))
+    path = tmp_path / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "add_prefix_space": True}), encoding="utf-8")
+    tokenizer, own = choose(tmp_path).tokenizer, transformers.AutoTokenizer.from_pretrained(tmp_path)
+    plain = read_tokenizer_json(tmp_path, MODEL_TOKENS)
+    assert tokenizer.encode("sat on", "the cat").ids == own("sat on", "the cat").input_ids
+    assert tokenizer.encode("sat on").ids != plain.encode("sat on").ids
+
+
+def test_a_token_that_the_model_has_no_row_for_is_noted(tmp_path: Path) -> None:
+    """The settings add it beside a tokenizer.json from before; transformers cannot run a text that holds it."""
     write_config(tmp_path, json_file_and(added_tokens_decoder={"600": {"content": "newtok"}})(tmp_path))
-    assert find_other_reading(tmp_path, read_tokenizer(tmp_path, MODEL_TOKENS)) == "newtok"
+    choice = choose(tmp_path, len(VOCABULARY))
+    assert choice.tokenizer.token_to_id("newtok") is None
+    assert choice.notes == (
+        "Texts are read as tokenizer.json has it; transformers' AutoTokenizer reads some otherwise: 'newtok'.",
+    )
+
+
+def test_a_token_that_the_settings_add_is_followed(tmp_path: Path) -> None:
+    """The model has a row for it."""
+    write_config(tmp_path, json_file_and(added_tokens_decoder={"600": {"content": "newtok"}})(tmp_path))
+    own = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert choose(tmp_path).tokenizer.encode("newtok").ids == own("newtok").input_ids
 
 
 @pytest.mark.parametrize("form", ["vocab.txt", "tokenizer.json"])
@@ -283,15 +316,25 @@ def test_a_vocabulary_without_a_token_for_unknown_words_is_refused(form: str, tm
     content = (tmp_path / form).read_text(encoding="utf-8").replace("[UNK]", "unless")
     (tmp_path / form).write_text(content.replace('"unk_token": "unless"', '"unk_token": "[UNK]"'), encoding="utf-8")
     with pytest.raises(ExportError, match=r"cannot read .*\[UNK\].*needs a token for what it does not know"):
-        read_tokenizer(tmp_path, MODEL_TOKENS)
+        choose(tmp_path)
 
 
 def test_a_special_token_that_a_vocabulary_lacks_is_not_made_up(tmp_path: Path) -> None:
     """`transformers` puts it behind the vocabulary, where a model of that size has no row for it."""
     vocabulary_file([token for token in VOCABULARY if token != "[MASK]"])(tmp_path)
     write_config(tmp_path, "bert")
-    tokenizer = read_tokenizer(tmp_path, len(VOCABULARY) - 1)
-    assert read_special_tokens(tmp_path, tokenizer).mask is None
+    choice = choose(tmp_path, len(VOCABULARY) - 1)
+    assert choice.special_tokens.mask is None
+    assert "transformers' AutoTokenizer reads some otherwise" in choice.notes[0]
+
+
+def test_a_role_goes_to_the_token_that_transformers_gives_it(tmp_path: Path) -> None:
+    """A word of the vocabulary that looks like another family's mask is no mask."""
+    write_config(tmp_path, saved_by_transformers(BYTE_LEVEL)(tmp_path))
+    edit_tokenizer(tmp_path, lambda content: content["model"]["vocab"].update({"[MASK]": 700, "[CLS]": 701}))
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}', encoding="utf-8")
+    special = choose(tmp_path).special_tokens
+    assert (special.mask.text, special.cls.text) == ("<mask>", "<s>")
 
 
 def test_merges_must_lie_beside_their_vocabulary(tmp_path: Path) -> None:
@@ -299,4 +342,4 @@ def test_merges_must_lie_beside_their_vocabulary(tmp_path: Path) -> None:
     write_family_tokenizer(tmp_path, "byte-level")
     (tmp_path / "merges.txt").unlink()
     with pytest.raises(ExportError, match=r"vocab\.json needs merges\.txt beside it"):
-        read_tokenizer(tmp_path, MODEL_TOKENS)
+        choose(tmp_path)
