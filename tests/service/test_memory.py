@@ -70,6 +70,36 @@ def test_the_tightest_limit_above_a_process_counts(files: dict[str, str], limit:
     assert read_memory_limit(tmp_path) == limit
 
 
+@pytest.mark.parametrize(
+    "mount",
+    [
+        b"/mnt rw - tmpfs  rw",
+        b"/caf\xe9 rw - tmpfs tmpfs rw",
+        b"/a\x0cb rw - tmpfs tmpfs rw",
+        b"/a\xe2\x80\xa8b rw - tmpfs t rw",
+    ],
+    ids=["without a source", "not UTF-8", "a form feed", "a line separator"],
+)
+def test_a_mount_of_any_name_hides_no_limit(mount: bytes, tmp_path: Path) -> None:
+    """A mount may have no source, and its path may hold any byte; the server starts all the same."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_bytes(b"1:name=caf\xe9:/a\x0cb\n0::/my pod\n")
+    (tmp_path / "proc/self/mountinfo").write_bytes(b"40 1 0:30 / " + mount + b"\n" + V2.encode())
+    (tmp_path / "sys/fs/cgroup/my pod").mkdir(parents=True)
+    (tmp_path / "sys/fs/cgroup/my pod/memory.max").write_text(f"{GIB}", encoding="ascii")
+    assert read_memory_limit(tmp_path) == GIB
+
+
+def test_a_mount_point_may_hold_a_space(tmp_path: Path) -> None:
+    """mountinfo writes it as an escape."""
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/pod\n", encoding="ascii")
+    (tmp_path / "proc/self/mountinfo").write_text(V2.replace("/sys/fs", "/my\\040sys"), encoding="ascii")
+    (tmp_path / "my sys/cgroup/pod").mkdir(parents=True)
+    (tmp_path / "my sys/cgroup/pod/memory.max").write_text(f"{GIB}", encoding="ascii")
+    assert read_memory_limit(tmp_path) == GIB
+
+
 def test_resident_memory_is_what_the_system_says() -> None:
     """statm counts pages, /proc/self/status kilobytes."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
