@@ -25,10 +25,11 @@ FEED_FORWARD_ARRAYS = 2
 LOGITS_ARRAYS = 3
 
 
-def estimate_run_bytes(facts: ModelFacts, tokens: int, *, has_flash: bool) -> int:
+def estimate_run_bytes(facts: ModelFacts, tokens: int, *, has_flash: bool, few_masks: bool) -> int:
     """Memory of a run of one text of so many tokens, in bytes.
 
     has_flash: whether a text longer than LONG_TEXT_TOKENS runs as flash attention; else its scores are held whole.
+    few_masks: whether the graph makes the logits of a few masks at a time; else those of all masks at once.
     """
     hidden, middle = facts.hidden_size, facts.intermediate_size
     row = max(HIDDEN_ARRAYS * hidden, FEED_FORWARD_ARRAYS * middle + HIDDEN_ARRAYS // 2 * hidden) * FLOAT_BYTES
@@ -37,5 +38,5 @@ def estimate_run_bytes(facts: ModelFacts, tokens: int, *, has_flash: bool) -> in
     logits = 0
     if Head.MASKED_LM in facts.heads:
         logits = tokens * facts.vocabulary_size * FLOAT_BYTES
-        logits = LOGITS_ARRAYS * (min(logits, LOGITS_BYTES) if has_flash else logits)
+        logits = LOGITS_ARRAYS * (min(logits, LOGITS_BYTES) if few_masks else logits)
     return max(tokens * row + scores, tokens * hidden * FLOAT_BYTES + logits)
