@@ -10,7 +10,7 @@ from bertapi.client import BertClient
 from bertserve.bundle import Head, open_bundle
 from bertserve.engine.run_memory import LOGITS_BYTES, estimate_run_bytes
 from bertserve.engine.session import knows_cache_size
-from bertserve.loading import find_memory_shortage, load_model
+from bertserve.loading import MemoryShortage, find_memory_shortage, load_model
 from bertserve.memory import read_memory_limit, resident_bytes
 from bertserve.models import ServedModel
 from servers import PLAIN, PRETRAINING, running_server
@@ -114,19 +114,41 @@ def test_a_system_without_proc_tells_no_memory(tmp_path: Path) -> None:
     assert resident_bytes(tmp_path) == 0
 
 
+def shortage_of(
+    model: ServedModel, limit: int | None, queue_tokens: int = 65_536, batch_tokens: int = 1
+) -> MemoryShortage | None:
+    """On two lanes."""
+    return find_memory_shortage([model], limit, 2, queue_tokens=queue_tokens, batch_tokens=batch_tokens)
+
+
 def test_a_limit_below_the_need_is_a_shortage_of_the_difference(model: ServedModel) -> None:
     """Two lanes may run the longest text at the same time."""
     need = model.engine.estimate_run_bytes(model.facts.max_tokens)
-    assert find_memory_shortage([model], None, 2, 65_536) is None
-    assert find_memory_shortage([model], resident_bytes() + 2 * need + GIB, 2, 65_536) is None
-    shortage = find_memory_shortage([model], 1000, 2, 65_536)
+    assert shortage_of(model, None) is None
+    assert shortage_of(model, resident_bytes() + 2 * need + GIB) is None
+    shortage = shortage_of(model, 1000)
     assert shortage is not None
     assert shortage.needed_bytes == pytest.approx(resident_bytes() + 2 * need, rel=0.05)
 
 
+def test_large_batches_need_more_than_the_longest_text(model: ServedModel) -> None:
+    """64 texts of equal length hold 64 times the rows and scores of one, and a batch never exceeds the queue."""
+    tokens = model.facts.max_tokens
+    one, many, bound = (
+        shortage_of(model, 1, batch_tokens=batch, queue_tokens=queue)
+        for batch, queue in ((1, 65_536), (64 * tokens, 65_536), (64 * tokens, tokens))
+    )
+    assert one is not None
+    assert many is not None
+    assert bound is not None
+    grown = 2 * 63 * model.engine.estimate_run_bytes(tokens)
+    assert many.needed_bytes - one.needed_bytes == pytest.approx(grown, rel=0.05)
+    assert bound.needed_bytes < many.needed_bytes
+
+
 def test_texts_that_no_queue_takes_need_no_memory(model: ServedModel) -> None:
     """A lower --queue-tokens is a remedy that the warning names."""
-    longest, short = (find_memory_shortage([model], 1, 1000, tokens) for tokens in (65_536, 8))
+    longest, short = (shortage_of(model, 1, queue_tokens=tokens) for tokens in (65_536, 8))
     assert longest is not None
     assert short is not None
     assert short.needed_bytes < longest.needed_bytes

@@ -13,7 +13,7 @@ from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.mappings import detach
 from bertserve.engine.packing import PackedBatch, pack, unpack
-from bertserve.engine.run_memory import estimate_run_bytes
+from bertserve.engine.run_memory import estimate_largest_run_bytes, estimate_run_bytes
 
 # Since 1.29 its Linux builds report every session to their maker, unless this is set before they are loaded.
 os.putenv("ORT_DISABLE_TELEMETRY", "1")
@@ -102,8 +102,14 @@ class Engine:
 
     def estimate_run_bytes(self, tokens: int) -> int:
         """Memory that a run of one text of so many tokens takes beside the weights."""
-        has_flash = self._has_long_texts and knows_cache_size()
-        return estimate_run_bytes(self.bundle.model, tokens, has_flash=has_flash, few_masks=self._has_long_texts)
+        return estimate_run_bytes(self.bundle.model, tokens, **self._run_traits())
+
+    def estimate_largest_run_bytes(self, longest_text: int, batch_tokens: int) -> int:
+        """The same of the largest run that batches of so many tokens, and one longer text, make."""
+        return estimate_largest_run_bytes(self.bundle.model, longest_text, batch_tokens, **self._run_traits())
+
+    def _run_traits(self) -> dict[str, bool]:
+        return {"has_flash": self._has_long_texts and knows_cache_size(), "few_masks": self._has_long_texts}
 
     def run_items(self, items: list[Item]) -> list[ItemOutputs]:
         """Pack and run."""
