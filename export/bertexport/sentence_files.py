@@ -111,7 +111,7 @@ def _read_modules(path: Path) -> dict[str, str]:
     try:
         steps: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         modules = [(str(step["type"]), str(step["path"])) for step in steps]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ExportError(f"{path}: not a list of modules with type and path") from error
     if any(Path(folder).is_absolute() or ".." in Path(folder).parts for _, folder in modules):
         raise ExportError(f"{path}: a module lies outside of the checkpoint's folder")

@@ -158,7 +158,7 @@ def _parse_manifest(path: Path) -> Manifest:
     try:
         fields = json.loads(text)
         schema_version = fields["schema_version"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BundleError(f"{manifest_path}: not a manifest; export the bundle again") from error
     if schema_version != SCHEMA_VERSION:
         raise BundleError(

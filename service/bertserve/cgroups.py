@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -21,8 +23,8 @@ def find_cgroups(controller: str, root: Path = ROOT) -> Iterator[Path]:
             places["cgroup" if controllers else "cgroup2"] = place
     for line in _lines(root / "proc/self/mountinfo"):
         mount, _, filesystem = line.partition(" - ")
-        _, _, _, mounted, point, *_ = mount.split()
-        kind, _, options = filesystem.split(maxsplit=2)
+        _, _, _, mounted, point, *_ = map(_unescape, mount.split(" "))
+        kind, _, options = filesystem.split(" ", 2)  # the source between them may be empty
         if kind in places and (kind == "cgroup2" or controller in options.split(",")):
             yield from _lineage(root / point.lstrip("/"), PurePosixPath(mounted), PurePosixPath(places[kind]))
     yield root / "sys/fs/cgroup"
@@ -37,8 +39,14 @@ def _lineage(point: Path, mounted: PurePosixPath, place: PurePosixPath) -> Itera
             yield point / parent
 
 
+def _unescape(path: str) -> str:
+    """A path of mountinfo, where a space is written as `\\040`."""
+    return re.sub(r"\\([0-7]{3})", lambda escape: chr(int(escape[1], 8)), path)
+
+
 def _lines(path: Path) -> list[str]:
+    """Lines end at a line feed alone: a path among them may hold any other byte."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return os.fsdecode(path.read_bytes()).removesuffix("\n").split("\n")
     except OSError:
         return []

@@ -67,14 +67,19 @@ def load_model(name: str, path: Path, lane_threads: int, loaded: Sequence[Served
 
 
 def find_memory_shortage(
-    models: Sequence[ServedModel], limit_bytes: int | None, lane_count: int, queue_tokens: int
+    models: Sequence[ServedModel], limit_bytes: int | None, lane_count: int, *, queue_tokens: int, batch_tokens: int
 ) -> MemoryShortage | None:
-    """The memory needed when every lane runs the longest text that may come, if the limit is lower.
+    """The memory needed when every lane runs the largest batch that may come, if the limit is lower.
 
     limit_bytes: of the loaded process, None without a limit. Texts longer than queue_tokens never come to a lane.
     """
-    longest = max(model.engine.estimate_run_bytes(min(model.facts.max_tokens, queue_tokens)) for model in models)
-    needed = resident_bytes() + lane_count * longest
+    largest = max(
+        model.engine.estimate_largest_run_bytes(
+            min(model.facts.max_tokens, queue_tokens), min(batch_tokens, queue_tokens)
+        )
+        for model in models
+    )
+    needed = resident_bytes() + lane_count * largest
     if limit_bytes is None or needed <= limit_bytes:
         return None
     return MemoryShortage(limit_bytes=limit_bytes, needed_bytes=needed)

@@ -197,10 +197,16 @@ def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], m
 
 
 def _warn_of_memory(settings: Settings, lanes: Lanes, served: list[ServedModel]) -> None:
-    shortage = find_memory_shortage(served, read_memory_limit(), lanes.count, settings.queue_tokens)
+    shortage = find_memory_shortage(
+        served, read_memory_limit(), lanes.count, queue_tokens=settings.queue_tokens, batch_tokens=settings.batch_tokens
+    )
     if shortage is not None:
-        log_warning("the memory limit is lower than the longest texts need, so the kernel may end the process; raise "
-                    "the limit, or lower --lanes or --queue-tokens", **asdict(shortage), lanes=lanes.count)  # fmt: skip
+        log_warning(
+            "the memory limit is lower than the largest batches need, so the kernel may end the process; raise the "
+            "limit, or lower --lanes, --batch-tokens or --queue-tokens",
+            **asdict(shortage),
+            lanes=lanes.count,
+        )
 
 
 def _limits(settings: Settings) -> Limits:

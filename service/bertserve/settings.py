@@ -197,7 +197,7 @@ def read_file(path: Path) -> dict[str, Any]:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"--config {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"--config {path}: {error}") from error
     named = {key.replace("-", "_"): value for key, value in values.items()}
     unknown = [key for key in values if key.replace("-", "_") not in Settings.model_fields.keys() - {"config"}]
@@ -224,13 +224,22 @@ def named_bundles(settings: Settings) -> dict[str, Path]:
     for argument in settings.bundles:
         name, equals, directory = argument.partition("=")
         path = Path(directory if equals else argument)
-        name = _as_text(name if equals else path.resolve().name, path)
+        name = _as_text(name if equals else _own_name(path), path)
         if not name or not (directory if equals else argument):
             raise SettingsError(f"bundle {argument!r}: give DIR or NAME=DIR")
         if name in bundles:
             raise SettingsError(f"bundle name {name!r} is given twice; name one of them otherwise, as in other={path}")
         bundles[name] = path
     return bundles
+
+
+def _own_name(path: Path) -> str:
+    """The last part of a path without `.`, `..` and links. Raises SettingsError if the system cannot follow it."""
+    try:
+        return path.resolve().name
+    except (OSError, RuntimeError) as error:  # the latter for links that lead to themselves
+        reason = getattr(error, "strerror", None) or "its links lead in a circle"
+        raise SettingsError(f"bundle {path}: cannot be found ({reason}); give NAME=DIR, or another DIR") from error
 
 
 def _as_text(name: str, path: Path) -> str:

@@ -104,3 +104,10 @@ def test_what_must_not_be_read_is_named(open_folder: Path, name: str) -> None:
             read_bundle(bundle)
     finally:
         (bundle / name).chmod(0o755)
+
+
+def test_a_manifest_nested_too_deep_is_no_manifest(tmp_path: Path) -> None:
+    """Python's parser gives up on it with an error of its own kind."""
+    (tmp_path / "manifest.json").write_text("[" * 200_000, encoding="ascii")
+    with pytest.raises(BundleError, match=r"manifest\.json: not a manifest"):
+        read_bundle(tmp_path)

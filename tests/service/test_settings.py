@@ -106,3 +106,28 @@ def test_readme_lists_every_setting_with_its_default() -> None:
         default = {"": "as `--host`", None: "none", False: "off"}.get(field.default, f"`{field.default}`")
         row = f"| `--{name.replace('_', '-')}` | {default} | {field.description} |"
         assert row in readme
+
+
+def test_a_file_nested_too_deep_is_refused(tmp_path: Path) -> None:
+    """Python's parser gives up on it with an error of its own kind."""
+    path = tmp_path / "settings.toml"
+    path.write_text("bundles = " + "[" * 100_000, encoding="ascii")
+    with pytest.raises(SettingsError, match=r"--config .*settings\.toml"):
+        read_settings(["--config", str(path)])
+
+
+def test_a_bundle_that_links_to_itself_is_refused(tmp_path: Path) -> None:
+    """Its name would be that of the place where its links end."""
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(SettingsError, match=r"loop: cannot be found \(its links lead in a circle\)"):
+        named_bundles(read_settings([str(tmp_path / "loop")]))
+
+
+def test_a_bundle_below_a_removed_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means nothing when the working directory is gone."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SettingsError, match=r"bundle \.: cannot be found \(No such file or directory\)"):
+        named_bundles(read_settings(["."]))

@@ -25,17 +25,32 @@ FEED_FORWARD_ARRAYS = 2
 LOGITS_ARRAYS = 3
 
 
-def estimate_run_bytes(facts: ModelFacts, tokens: int, *, has_flash: bool) -> int:
-    """Memory of a run of one text of so many tokens, in bytes.
+def estimate_run_bytes(facts: ModelFacts, tokens: int, *, has_flash: bool, few_masks: bool, texts: int = 1) -> int:
+    """Memory of a run of texts of so many tokens each, in bytes.
 
     has_flash: whether a text longer than LONG_TEXT_TOKENS runs as flash attention; else its scores are held whole.
+    few_masks: whether the graph makes the logits of a few masks at a time; else those of all masks at once.
     """
     hidden, middle = facts.hidden_size, facts.intermediate_size
     row = max(HIDDEN_ARRAYS * hidden, FEED_FORWARD_ARRAYS * middle + HIDDEN_ARRAYS // 2 * hidden) * FLOAT_BYTES
-    whole = min(tokens, LONG_TEXT_TOKENS) if has_flash else tokens
-    scores = facts.attention_heads * whole**2 * FLOAT_BYTES
+    is_long = has_flash and tokens > LONG_TEXT_TOKENS
+    # Texts of equal length are one group, whose scores are held together.
+    scores = facts.attention_heads * (LONG_TEXT_TOKENS**2 if is_long else texts * tokens**2) * FLOAT_BYTES
+    rows = texts * tokens
     logits = 0
     if Head.MASKED_LM in facts.heads:
-        logits = tokens * facts.vocabulary_size * FLOAT_BYTES
-        logits = LOGITS_ARRAYS * (min(logits, LOGITS_BYTES) if has_flash else logits)
-    return max(tokens * row + scores, tokens * hidden * FLOAT_BYTES + logits)
+        logits = rows * facts.vocabulary_size * FLOAT_BYTES
+        logits = LOGITS_ARRAYS * (min(logits, LOGITS_BYTES) if few_masks else logits)
+    return max(rows * row + scores, rows * hidden * FLOAT_BYTES + logits)
+
+
+def estimate_largest_run_bytes(
+    facts: ModelFacts, longest_text: int, batch_tokens: int, *, has_flash: bool, few_masks: bool
+) -> int:
+    """Memory of the largest run: the longest text alone, or a batch full of texts of one length."""
+    lengths = {min(longest_text, batch_tokens), min(longest_text, batch_tokens, LONG_TEXT_TOKENS)}
+    runs = {(longest_text, 1), *((length, batch_tokens // length) for length in lengths)}
+    return max(
+        estimate_run_bytes(facts, length, has_flash=has_flash, few_masks=few_masks, texts=texts)
+        for length, texts in runs
+    )

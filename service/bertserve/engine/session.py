@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.mappings import detach
 from bertserve.engine.packing import PackedBatch, pack, unpack
-from bertserve.engine.run_memory import estimate_run_bytes
+from bertserve.engine.run_memory import estimate_largest_run_bytes, estimate_run_bytes
 
 # Since 1.29 its Linux builds report every session to their maker, unless this is set before they are loaded.
 os.putenv("ORT_DISABLE_TELEMETRY", "1")
@@ -28,6 +29,8 @@ PROCESSOR_INFO = Path("/proc/cpuinfo")
 # Errors only: ONNX Runtime's warnings about shapes that vary are not for an operator's eyes.
 LOG_SEVERITY_ERROR = 3
 
+# _SC_LEVEL2_CACHE_SIZE of glibc, which ONNX Runtime asks for. Python has no name for it.
+LEVEL_2_CACHE_SIZE = 191
 
 # Memory of a longer run is given back when it ends. Taking it anew costs little beside a run of that many tokens.
 KEPT_RUN_TOKENS = 2048
@@ -82,7 +85,7 @@ class Engine:
                 f"{bundle.graph_path}: ONNX Runtime cannot load it ({reason}); export it again"
             ) from error
         self._inputs = frozenset(node.name for node in self._session.get_inputs())
-        self._has_flash = "wanted_layers" in self._inputs and knows_cache_size()
+        self._has_long_texts = "wanted_layers" in self._inputs
 
     def pack(self, items: list[Item]) -> PackedBatch:
         """Lay items out for `run`."""
@@ -99,7 +102,14 @@ class Engine:
 
     def estimate_run_bytes(self, tokens: int) -> int:
         """Memory that a run of one text of so many tokens takes beside the weights."""
-        return estimate_run_bytes(self.bundle.model, tokens, has_flash=self._has_flash)
+        return estimate_run_bytes(self.bundle.model, tokens, **self._run_traits())
+
+    def estimate_largest_run_bytes(self, longest_text: int, batch_tokens: int) -> int:
+        """The same of the largest run that batches of so many tokens, and one longer text, make."""
+        return estimate_largest_run_bytes(self.bundle.model, longest_text, batch_tokens, **self._run_traits())
+
+    def _run_traits(self) -> dict[str, bool]:
+        return {"has_flash": self._has_long_texts and knows_cache_size(), "few_masks": self._has_long_texts}
 
     def run_items(self, items: list[Item]) -> list[ItemOutputs]:
         """Pack and run."""
@@ -123,7 +133,7 @@ def read_processor_flags(info: Path) -> frozenset[str]:
 def knows_cache_size() -> bool:
     """Whether ONNX Runtime can size the blocks of flash attention. It holds all scores of a text otherwise."""
     try:
-        return os.sysconf("SC_LEVEL2_CACHE_SIZE") > 0
+        return sys.platform == "linux" and os.sysconf(LEVEL_2_CACHE_SIZE) > 0
     except (OSError, ValueError):
         return False
 
