@@ -8,7 +8,7 @@ WORKDIR /src
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/bertserve
 COPY . .
 RUN /opt/pip/bin/pip install --no-cache-dir --constraint constraints.txt hatchling \
-    && /opt/pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/pip/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheels ./proto . \
     && /opt/pip/bin/pip --python /opt/bertserve/bin/python install --no-cache-dir --constraint constraints.txt /wheels/*.whl
 # A bundle of the build context to bake in, such as bundles/my-bert.
 ARG BUNDLE=
@@ -39,8 +39,7 @@ ARG TORCH_FLAGS=
 # hadolint ignore=SC2086
 RUN python3 -m venv --without-pip /opt/bertexport \
     && /opt/pip/bin/pip --python /opt/bertexport/bin/python install --no-cache-dir --constraint constraints.txt $TORCH_FLAGS torch \
-    && for wheel in /wheels/*.whl; do \
-    /opt/pip/bin/pip --python /opt/bertexport/bin/python install --no-cache-dir --constraint constraints.txt "${wheel}[export]"; done
+    && /opt/pip/bin/pip --python /opt/bertexport/bin/python install --no-cache-dir --constraint constraints.txt --find-links /wheels "bertserve[export]"
 
 FROM ${BASE_IMAGE} AS export
 COPY --from=build-export /opt/bertexport /opt/bertexport

@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help run test test-quick test-server test-system image-test check lint types proto proto-check proto-breaking sizes demo-model image image-export try-proxies clean
+.PHONY: help run test test-quick test-server test-lowest test-system image-test check lint types proto proto-check proto-breaking sizes demo-model image image-export try-proxies clean
 
 # What a call may set: make test T=tests/deploy, make run ARGS="--port 50052", make image BUILD="podman build --format docker".
 T ?= tests
@@ -43,6 +43,9 @@ test-server: .venv-server/installed ## The server's tests, where torch, transfor
 	  if .venv-server/bin/python -c "import $$name" 2>/dev/null; then echo "$$name must not be in .venv-server" >&2; exit 1; fi; done
 	.venv-server/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow" --ignore tests/export $(T)
 
+test-lowest: .venv-lowest/installed ## The client's and the server's tests at the floors of all that they need
+	.venv-lowest/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow" $(if $(filter tests,$(T)),tests/client tests/service,$(T))
+
 test-system: .venv/installed envoy ## Tests with containers and foreign clients; says what it skips
 	PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/$(PYTEST) -m system -rs $(T)
 
@@ -63,22 +66,23 @@ types: .venv/installed ## Types, strictly
 	.venv/bin/mypy
 
 PROTOS = bertapi/v1/bert_service.proto bertapi/oip/inference.proto
-GENERATE = PATH="$$PWD/.venv/bin:$$PATH" .venv/bin/python -m grpc_tools.protoc -Iproto $(PROTOS)
+GENERATE = PATH="$$PWD/.venv-proto/bin:$$PATH" .venv-proto/bin/python -m grpc_tools.protoc -Iproto $(PROTOS)
 OUTPUTS = $(foreach kind,python grpc_python mypy mypy_grpc,--$(kind)_out=$(1))
+# The API of 0.1.0. A release may add to the promise (RELEASING.md); nothing takes from it.
+PROMISE = proto/promise.binpb
 
-proto: .venv/installed ## Generate the messages and stubs anew
+proto: .venv-proto/installed ## Generate the messages and stubs anew
 	$(GENERATE) $(call OUTPUTS,proto)
 
-proto-check: .venv/installed ## Is the generated code what the .proto says?
+proto-check: .venv-proto/installed ## Is the generated code what the .proto says?
 	@fresh=$$(mktemp -d); trap 'rm -r "$$fresh"' EXIT; $(GENERATE) $(call OUTPUTS,"$$fresh"); \
 	for folder in $(sort $(dir $(PROTOS))); do \
 	  diff -ru -x '*.proto' -x __init__.py -x __pycache__ "proto/$$folder" "$$fresh/$$folder" || \
 	  { echo "The generated code is stale: run make proto" >&2; exit 1; }; done
 
-proto-breaking: .venv/installed ## Does the API keep what the last release promised?
-	@release=$$(git describe --tags --abbrev=0 --match 'v[0-9]*' 2>/dev/null) || \
-	{ echo "no release to compare with: no tag v* in this clone"; exit 0; }; \
-	.venv/bin/buf breaking --against ".git#tag=$$release" && echo "the API keeps what $$release promised"
+proto-breaking: .venv/installed ## Does the API keep what the releases promised?
+	@[ -s $(PROMISE) ] || { echo "$(PROMISE) is missing: it holds what the releases promised, so git restores it" >&2; exit 1; }
+	@.venv/bin/buf breaking --against $(PROMISE) && echo "the API keeps what $(PROMISE) promises"
 
 sizes: .venv/installed ## The three longest files and functions
 	@.venv/bin/python .ci/longest.py
@@ -93,25 +97,38 @@ image-export: ## Build the image that exports (BUILD="docker build --build-arg T
 	$(BUILD) --target export -t bertexport:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-serve .venv-server .venv-envoy .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist \
-	  examples/clients/node_modules
+	rm -rf .venv .venv-serve .venv-server .venv-lowest .venv-proto .venv-envoy .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist \
+	  proto/dist benchmarks/dist examples/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is made anew when what it is made from changes; its stamp is written last, so a broken one is never used.
-.venv-serve/installed: pyproject.toml constraints.txt
+PROJECTS = pyproject.toml proto/pyproject.toml benchmarks/pyproject.toml
+
+.venv-serve/installed: $(PROJECTS) constraints.txt
 	$(call create,.venv-serve,the server alone)
-	$(call install,.venv-serve,-e .)
+	$(call install,.venv-serve,-e ./proto -e .)
 	@touch $@
 
-.venv-server/installed: pyproject.toml constraints.txt
+.venv-server/installed: $(PROJECTS) constraints.txt
 	$(call create,.venv-server,the server and the test tools)
-	$(call install,.venv-server,-e '.[dev]')
+	$(call install,.venv-server,-e ./proto -e '.[dev]')
 	@touch $@
 
-.venv/installed: pyproject.toml constraints.txt
+.venv-lowest/installed: $(PROJECTS) constraints.txt .ci/floors.py
+	$(call create,.venv-lowest,the server at its floors and the test tools)
+	@.venv-lowest/bin/python .ci/floors.py > .venv-lowest/floors.txt
+	$(call install,.venv-lowest,-e ./proto -e '.[dev]',.venv-lowest/floors.txt)
+	@touch $@
+
+.venv/installed: $(PROJECTS) constraints.txt
 	$(call create,.venv,everything$(comma) torch included: this takes minutes)
 	$(call install,.venv,$(TORCH_FLAGS) torch)
-	$(call install,.venv,-e '.[export$(comma)bench$(comma)dev$(comma)reference]')
+	$(call install,.venv,-e ./proto -e '.[export$(comma)dev$(comma)reference]' -e ./benchmarks)
+	@touch $@
+
+.venv-proto/installed: proto/tools.txt
+	$(call create,.venv-proto,what generates the messages and stubs)
+	$(call install,.venv-proto,-r proto/tools.txt,proto/tools.txt)
 	@touch $@
 
 # Envoy's program is a wheel too; apart, so that nobody who installs bertserve has it. What needs it skips without it.
@@ -132,6 +149,6 @@ define create
 endef
 # By environment, as that pins what builds the package too: the first name for older pips, the second for newer ones.
 define install
-@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+@PIP_CONSTRAINT=$(or $(3),constraints.txt) PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(2)
 endef

@@ -13,12 +13,12 @@ FAILED = 1
 def main() -> NoReturn:
     """Run the command; exits with 0, 1 after a failure, 2 for wrong arguments, 130 when interrupted."""
     try:
-        # What it imports is an extra, which may be missing.
+        # An installation may be incomplete; the line says so before anything is measured.
         from bertbench.command import app
 
         app()
     except ModuleNotFoundError as error:
-        sys.exit(f"bertbench: {error.name} is missing: pip install 'bertserve[bench]'")
+        sys.exit(f"bertbench: {error.name} is missing: install bertbench again")
     except BenchError as error:
         print(f"bertbench: {' '.join(str(error).split())}", file=sys.stderr)  # noqa: T201 (the command's output)
         sys.exit(FAILED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import grpc
 
@@ -17,7 +16,7 @@ from bertserve.reloading import FileError, ReloadedFiles
 from bertserve.settings import Settings
 from bertserve.tls import Certificates, open_certificates
 from bertserve.tokens import Tokens
-from bertserve.unserved import ReadingNoNames
+from bertserve.unserved import make_server
 
 # On average. A client that balances by health has one; a proxy passes on those of several clients.
 WATCHES_PER_CONNECTION = 16
@@ -75,8 +74,7 @@ def make_grpc_server(
     settings: Settings, guards: Guards, interceptors: Sequence[grpc.aio.ServerInterceptor]
 ) -> grpc.aio.Server:
     """interceptors: what stands within the guards, outermost first."""
-    server = ReadingNoNames([*guards.interceptors, *interceptors], _connection_options(settings))
-    return cast("grpc.aio.Server", server)  # whose stubs know no class behind it
+    return make_server([*guards.interceptors, *interceptors], _connection_options(settings))
 
 
 def bind(server: grpc.aio.Server, settings: Settings, guards: Guards) -> int:

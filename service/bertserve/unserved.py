@@ -1,44 +1,88 @@
-"""Calls of methods that are not served: UNIMPLEMENTED, whatever bytes their names are.
+"""Answers calls of methods that are not served by UNIMPLEMENTED, whatever bytes their names are.
 
-grpc.aio reads the name of such a method as UTF-8, in the loop that accepts every call: one name that is none would end
-the whole server (grpcio 1.85, `_server_main_loop`). What is served is asked for by its own name and never read. So the
-other calls are answered here, unread, and that loop does not see them.
+grpc.aio of grpcio 1.85 decodes the name of such a method as UTF-8 in the loop that accepts every call. A name that is
+not UTF-8 ends that loop, and the port with it. The server here takes those calls itself and leaves their names encoded.
+It needs private names of grpcio. If a grpcio lacks one, gRPC's own server is used instead, and the log says so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import grpc
 from grpc._cython import cygrpc
-from grpc.aio._server import Server
+from grpc.aio import _server
+
+LOG = logging.getLogger(__name__)
+
+_Interceptors = Sequence[grpc.aio.ServerInterceptor]
+_Options = Sequence[tuple[str, int]]
+
+# Private names, by the object that has them. grpcio 1.85 has all of them; grpcio 1.83 and older lack some.
+_NEEDED = (
+    (_server, "Server"),
+    (cygrpc, "AioServer"),
+    (cygrpc, "AioServer._make_request_call_future"),
+    (cygrpc, "AioServer._request_call"),
+    (cygrpc, "_MethodResolver"),
+    (cygrpc, "_handle_rpc"),
+    (cygrpc, "_schedule_rpc_coro"),
+)
 
 
-class ReadingNoNames(Server):
-    """grpc.aio's server. Serves registered methods only, as generated code adds them."""
+def make_server(interceptors: _Interceptors, options: _Options) -> grpc.aio.Server:
+    """Return a server of registered methods only, as generated code adds them. interceptors: outermost first."""
+    missing = missing_names()
+    if not missing:
+        return cast("grpc.aio.Server", _make_name_blind_server(interceptors, options))
+    LOG.warning(
+        "grpcio %s lacks %s: gRPC's own server answers methods that are not served; with some versions of grpcio, "
+        "a method's name that is not UTF-8 ends the process with status 3",
+        grpc.__version__,
+        ", ".join(missing),
+    )
+    return grpc.aio.server(interceptors=list(interceptors), options=list(options))
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], options: Sequence[tuple[str, int]]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._server = _Acceptor(self._loop, None, (), tuple(interceptors), tuple(options), None)
+
+def missing_names() -> list[str]:
+    """Return the private names that this grpcio lacks."""
+    return [name for owner, name in _NEEDED if not _has(owner, name)]
 
 
-class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]  # has no stubs
-    def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-        """What the loop waits for: the next call of a method, or where it is None of any that is not served."""
-        if method is not None:
-            return super()._make_request_call_future(method)  # type: ignore[no-any-return]
-        return asyncio.get_running_loop().create_task(self._refuse_unserved())
+def _has(owner: Any, name: str) -> bool:
+    for part in name.split("."):
+        owner = getattr(owner, part, None)
+    return owner is not None
 
-    async def _refuse_unserved(self) -> None:
-        """Ends by gRPC's own error when the server stops."""
-        loop = asyncio.get_running_loop()
-        served = cygrpc._MethodResolver([], {})  # noqa: SLF001 - nothing of it
-        refusals = set()
-        while True:
-            call = await self._request_call()
-            handling = cygrpc._handle_rpc("", served, (), call, loop, False)  # noqa: SLF001
-            refusal = loop.create_task(cygrpc._schedule_rpc_coro(handling, call, loop, ""))  # noqa: SLF001
-            refusals.add(refusal)
-            refusal.add_done_callback(refusals.discard)
+
+def _make_name_blind_server(interceptors: _Interceptors, options: _Options) -> _server.Server:
+    # Defined here because its base class may be missing.
+    class Acceptor(cygrpc.AioServer):  # type: ignore[misc]  # has no stubs
+        def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
+            """Return a future of the next call of a method, or, for None, a task that takes all unserved calls."""
+            if method is not None:
+                return super()._make_request_call_future(method)  # type: ignore[no-any-return]
+            return asyncio.get_running_loop().create_task(refuse_unserved(self))
+
+    class Server(_server.Server):
+        def __init__(self) -> None:
+            self._loop = asyncio.get_running_loop()
+            self._server = Acceptor(self._loop, None, (), tuple(interceptors), tuple(options), None)
+
+    return Server()
+
+
+async def refuse_unserved(acceptor: Any) -> None:
+    """Answer every call of a method that is not served, until gRPC's own error says that the server stops."""
+    loop = asyncio.get_running_loop()
+    served = cygrpc._MethodResolver([], {})  # noqa: SLF001 - resolves no method
+    refusals = set()
+    while True:
+        call = await acceptor._request_call()  # noqa: SLF001
+        handling = cygrpc._handle_rpc("", served, (), call, loop, False)  # noqa: SLF001
+        refusal = loop.create_task(cygrpc._schedule_rpc_coro(handling, call, loop, ""))  # noqa: SLF001
+        refusals.add(refusal)
+        refusal.add_done_callback(refusals.discard)

@@ -35,7 +35,7 @@ SETUPS = {
     "make run",
     "make test",
     "python3 -m venv .venv-export && . .venv-export/bin/activate",
-    'pip install ".[export]"',
+    'pip install ./proto ".[export]"',
 }
 
 SCRIPTS = Path(sys.executable).parent

@@ -12,6 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+# Distribution → the folder of its pyproject.toml.
+FOLDERS = {"bertapi": ROOT / "proto", "bertserve": ROOT, "bertbench": ROOT / "benchmarks"}
+
 
 @pytest.fixture(scope="session")
 def pyproject() -> dict[str, Any]:
@@ -36,14 +39,21 @@ def tracked_texts() -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def wheel_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built by the project's own build backend without a network."""
-    return build("wheel", ROOT, tmp_path_factory.mktemp("wheel"))
+def projects() -> dict[str, dict[str, Any]]:
+    """Distribution → its parsed pyproject.toml."""
+    return {name: tomllib.loads((folder / "pyproject.toml").read_text()) for name, folder in FOLDERS.items()}
 
 
-def build(kind: str, source: Path, folder: Path) -> Path:
-    """Builds a `wheel` or an `sdist` of a source tree into a folder; returns its file."""
+@pytest.fixture(scope="session")
+def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Distribution → its wheel, built by the project's own build backend without a network. All lie in one folder."""
+    folder = tmp_path_factory.mktemp("wheels")
+    return {name: build("wheel", name, FOLDERS[name], folder) for name in FOLDERS}
+
+
+def build(kind: str, name: str, source: Path, folder: Path) -> Path:
+    """Builds a `wheel` or an `sdist` of a distribution's source tree into a folder; returns its file."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory", folder]
     subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
-    (file,) = folder.glob("bertserve-*")
+    (file,) = folder.glob(f"{name}-*")
     return file

@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from .conftest import FOLDERS
+
 ROOT = Path(__file__).parents[2]
 
 EXPORT_ONLY = {"torch", "transformers", "safetensors", "onnx"}
@@ -40,7 +42,7 @@ def test_the_server_needs_no_training_library(pyproject: dict[str, Any]) -> None
 
 def test_every_dependency_says_why() -> None:
     """A requirement's line in pyproject.toml ends in its reason; stubs and tools that say it by name are exempt."""
-    text = (ROOT / "pyproject.toml").read_text()
+    text = "".join((folder / "pyproject.toml").read_text() for folder in FOLDERS.values())
     lines = re.findall(r'^    "([A-Za-z][\w.-]*(?:[=>~!<].*?)?)",(.*)$', text, flags=re.MULTILINE)
     requirements = [(Requirement(requirement).name, comment) for requirement, comment in lines if "=" in requirement]
     silent = {name for name, comment in requirements if not re.match(r"\s*# \S", comment)}
@@ -54,24 +56,53 @@ def test_pins_are_plain() -> None:
     assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)]
 
 
-def test_everything_required_is_pinned_to_a_version_that_fits(pyproject: dict[str, Any], pins: dict[str, str]) -> None:
+@pytest.mark.parametrize("name", FOLDERS)
+def test_everything_required_is_pinned_to_a_version_that_fits(
+    projects: dict[str, Any], pins: dict[str, str], name: str
+) -> None:
     """Each requirement, the build's and the extras' included, has a pin inside its range."""
-    for requirement in requirements_of(pyproject):
+    for requirement in requirements_of(projects[name]):
         assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), requirement.name
 
 
-def test_what_requirements_bring_along_is_pinned_too(pyproject: dict[str, Any], pins: dict[str, str]) -> None:
-    """Of all that is needed at any remove and installed here, the version is the pinned one."""
-    installed = {name: Version(metadata.version(name)).public for name in needed_by(requirements_of(pyproject))}
-    assert len(installed) > len(pyproject["project"]["dependencies"])
+def test_what_requirements_bring_along_is_pinned_too(projects: dict[str, Any], pins: dict[str, str]) -> None:
+    """Everything that is needed at any remove and installed here has the pinned version."""
+    requirements = [requirement for project in projects.values() for requirement in requirements_of(project)]
+    installed = {name: Version(metadata.version(name)).public for name in needed_by(requirements)}
+    assert len(installed) > len(projects["bertserve"]["project"]["dependencies"])
     assert {name: version for name, version in installed.items() if pins.get(name) != version} == {}
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_no_requirement_has_an_upper_bound(projects: dict[str, Any], name: str) -> None:
+    """What is installed is installed beside what its users run. Tools of [dev] may be pinned."""
+    project = projects[name]["project"]
+    extras = {key: lines for key, lines in project.get("optional-dependencies", {}).items() if key != "dev"}
+    requirements = [Requirement(line) for lines in [project["dependencies"], *extras.values()] for line in lines]
+    assert {each.operator for one in requirements for each in one.specifier} == {">="}
+
+
+def test_the_client_needs_grpc_protobuf_and_numpy_alone(projects: dict[str, Any]) -> None:
+    """Nothing of the server or of the benchmarks comes along."""
+    needed = names_of(projects["bertapi"]["project"]["dependencies"])
+    assert needed == {"grpcio", "grpcio-status", "grpcio-health-checking", "protobuf", "numpy"}
+    assert "optional-dependencies" not in projects["bertapi"]["project"]
+
+
+def test_distributions_that_share_a_requirement_share_its_floor(projects: dict[str, Any]) -> None:
+    floors: dict[str, set[str]] = {}
+    for project in projects.values():
+        for requirement in requirements_of(project):
+            floors.setdefault(canonicalize_name(requirement.name), set()).add(str(requirement.specifier))
+    assert {name: found for name, found in floors.items() if len(found) > 1} == {}
+
+
 def requirements_of(pyproject: dict[str, Any]) -> list[Requirement]:
-    """The build's, the server's and every extra's."""
+    """The build's, the distribution's and every extra's; our own distributions are not among them."""
     project = pyproject["project"]
-    optional = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
-    return [Requirement(line) for line in [*project["dependencies"], *pyproject["build-system"]["requires"], *optional]]
+    optional = [line for extra in project.get("optional-dependencies", {}).values() for line in extra]
+    lines = [*project["dependencies"], *pyproject["build-system"]["requires"], *optional]
+    return [requirement for line in lines if (requirement := Requirement(line)).name not in FOLDERS]
 
 
 def needed_by(requirements: list[Requirement]) -> set[str]:

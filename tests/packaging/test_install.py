@@ -1,4 +1,4 @@
-"""The wheel in an environment that holds nothing else: it installs, serves and is called."""
+"""The wheels of client and server in an environment that holds nothing else: it installs, serves and is called."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ TORCH_AND_COMPANY = ["torch", "transformers", "onnx", "safetensors", "sentencepi
 
 
 @pytest.fixture(scope="module")
-def programs(wheel_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of an environment into which the wheel was installed, with what CI pins."""
+def programs(wheel_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of programs of an environment into which the wheels were installed, with what CI pins."""
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False)
-    pip(environment, "install", "--no-compile", "--constraint", ROOT / "constraints.txt", wheel_file)
+    wheels = wheel_files["bertapi"], wheel_files["bertserve"]
+    pip(environment, "install", "--no-compile", "--constraint", ROOT / "constraints.txt", *wheels)
     return environment / "bin"
 
 
@@ -56,14 +57,21 @@ def test_the_installed_programs_work_together(programs: Path, target: str) -> No
     assert run(programs / "bertcall", "fill", "The [MASK] sat on the mat", "--target", target).startswith("mask 1")
 
 
-@pytest.mark.parametrize("name", ["bertexport", "bertbench"])
-def test_a_program_whose_extra_is_missing_says_so(programs: Path, name: str) -> None:
+def test_a_program_whose_extra_is_missing_says_so(programs: Path) -> None:
     """One line that names the extra, in place of a traceback."""
-    completed = subprocess.run([programs / name, "--help"], capture_output=True, text=True, check=False)
+    completed = subprocess.run([programs / "bertexport", "--help"], capture_output=True, text=True, check=False)
     assert completed.returncode == 1
     (line,) = completed.stderr.splitlines()
-    assert line.startswith(f"{name}: ")
-    assert line.endswith(f" is missing: pip install 'bertserve[{name.removeprefix('bert')}]'")
+    assert line.startswith("bertexport: ")
+    assert line.endswith(" is missing: pip install 'bertserve[export]'")
+
+
+def test_the_server_brings_no_benchmarks(programs: Path) -> None:
+    """bertbench is a distribution of its own."""
+    assert not (programs / "bertbench").exists()
+    assert (
+        run(programs / "python", "-c", "import importlib.util as u; print(u.find_spec('bertbench'))").strip() == "None"
+    )
 
 
 def pip(environment: Path, *arguments: str | Path) -> str:

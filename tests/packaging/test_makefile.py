@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # What `make` needs to set up an environment.
-NEEDED = ["Makefile", "constraints.txt", "pyproject.toml"]
+NEEDED = ["Makefile", "constraints.txt", "pyproject.toml", "proto/pyproject.toml", "benchmarks/pyproject.toml"]
 
 PYTHON_WITHOUT_VENV = f"""#!/bin/sh
 case "$*" in *ensurepip*) exit 1 ;; esac
@@ -26,6 +26,7 @@ exec {sys.executable} "$@"
 def clone(tmp_path: Path) -> Path:
     """A folder with no more than `make` needs to start."""
     for name in NEEDED:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 

@@ -38,6 +38,16 @@ def test_the_changelog_ends_at_this_version(headings: list[str], pyproject: dict
     assert (versions, days) == (sorted(versions, reverse=True), sorted(days, reverse=True))
 
 
+def test_the_distributions_have_one_version(projects: dict[str, Any]) -> None:
+    """They move together, and each needs at least this version of the others."""
+    (version,) = {project["project"]["version"] for project in projects.values()}
+    for project in projects.values():
+        extras = project["project"].get("optional-dependencies", {})
+        for requirement in [*project["project"]["dependencies"], *extras.get("bench", [])]:
+            name, _, floor = requirement.partition(">=")
+            assert name not in projects or floor == version
+
+
 def test_what_is_deployed_is_this_version(pyproject: dict[str, Any], tracked_texts: dict[str, str]) -> None:
     """Every tag of our images in deploy/: a manifest left behind would start the last release, and nothing would say
     so."""
@@ -49,35 +59,39 @@ def test_what_is_deployed_is_this_version(pyproject: dict[str, Any], tracked_tex
 
 @pytest.mark.parametrize(
     ("change", "keeps"),
-    [("optional string text_pair = 2;\n  bool lower = 4;", True), ("optional bytes text_pair = 2;", False)],
-    ids=["a new field", "another type"],
+    [(FIELD, True), (f"{FIELD}\n  bool lower = 999;", True), ("optional bytes text_pair = 2;", False)],
+    ids=["nothing", "a new field", "another type"],
 )
-def test_a_change_of_the_api_is_compared_with_the_last_release(tmp_path: Path, change: str, keeps: bool) -> None:
+def test_a_change_of_the_api_is_compared_with_what_was_promised(tmp_path: Path, change: str, keeps: bool) -> None:
     """`make proto-breaking` takes what callers cannot notice, and stops at what would break them."""
-    clone = released_clone(tmp_path)
-    contract = clone / "proto" / "bertapi" / "v1" / "bert_service.proto"
+    contract = clone_of_the_contract(tmp_path) / "proto" / "bertapi" / "v1" / "bert_service.proto"
     contract.write_text(contract.read_text().replace(FIELD, change))
-    completed = make_proto_breaking(clone)
+    completed = make_proto_breaking(tmp_path)
     assert (completed.returncode == 0) == keeps
-    assert ("the API keeps what v0.1.0 promised" in completed.stdout) == keeps
+    assert ("the API keeps what proto/promise.binpb promises" in completed.stdout) == keeps
     assert ("text_pair" in completed.stdout + completed.stderr) != keeps
 
 
-def test_before_the_first_release_nothing_is_promised(tmp_path: Path) -> None:
-    """No tag to compare with is said, and no failure."""
-    completed = make_proto_breaking(released_clone(tmp_path, tag=""))
-    assert (completed.returncode, completed.stdout) == (0, "no release to compare with: no tag v* in this clone\n")
+def test_a_missing_promise_fails(tmp_path: Path) -> None:
+    """An API that is compared with nothing would seem to keep its promises."""
+    (clone_of_the_contract(tmp_path) / "proto" / "promise.binpb").unlink()
+    completed = make_proto_breaking(tmp_path)
+    assert completed.returncode != 0
+    assert completed.stderr.startswith("proto/promise.binpb is missing")
 
 
-def released_clone(folder: Path, tag: str = "v0.1.0") -> Path:
-    """A git repository of the contract as it is now, tagged as a release, in which `make` finds its environment."""
+def test_the_promise_is_checked_before_every_commit() -> None:
+    """`make check` runs the comparison."""
+    (needed,) = re.findall(r"^check: (.*?) ##", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert "proto-breaking" in needed.split()
+
+
+def clone_of_the_contract(folder: Path) -> Path:
+    """A folder of the contract and what was promised, in which `make` finds its environment."""
     shutil.copytree(ROOT / "proto", folder / "proto", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Makefile", "buf.yaml", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, folder)
-    git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@example.com"]
-    steps = [["init", "--quiet"], ["add", "proto", "buf.yaml"], ["commit", "--quiet", "-m", "Release"]]
-    for step in [*steps, *([["tag", tag]] if tag else [])]:
-        subprocess.run([*git, *step], check=True, capture_output=True)
+    for name in ("Makefile", "buf.yaml", "pyproject.toml", "constraints.txt", "benchmarks/pyproject.toml"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
     (folder / ".venv").mkdir()
     (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (folder / ".venv" / "installed").touch()

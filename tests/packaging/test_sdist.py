@@ -1,4 +1,4 @@
-"""The source distribution: what whoever builds from source gets."""
+"""The source distributions: what whoever builds from source gets."""
 
 from __future__ import annotations
 
@@ -7,46 +7,57 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import build
+from .conftest import FOLDERS, build
 
 pytestmark = pytest.mark.slow
 
-CARRIED = [
-    "LICENSE",
-    "LICENSE.demo-model",
-    "CHANGELOG.md",
-    "README.md",
-    "constraints.txt",
-    "pyproject.toml",
-    "proto/bertapi/v1/bert_service.proto",
-    "service/bertserve/demo/model.onnx",
-]
-CARRIED_FOLDERS = {"proto", "service", "export", "benchmarks"}
+CARRIED = {
+    "bertapi": ["LICENSE", "README.md", "pyproject.toml", "bertapi/v1/bert_service.proto"],
+    "bertserve": [
+        "LICENSE",
+        "LICENSE.demo-model",
+        "CHANGELOG.md",
+        "README.md",
+        "constraints.txt",
+        "pyproject.toml",
+        "service/bertserve/demo/model.onnx",
+    ],
+    "bertbench": ["LICENSE", "README.md", "pyproject.toml"],
+}
+CARRIED_FOLDERS = {"bertapi": {"bertapi"}, "bertserve": {"service", "export"}, "bertbench": {"bertbench"}}
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tree that an sdist of this one unpacks to."""
-    folder = tmp_path_factory.mktemp("sdist")
-    with tarfile.open(build("sdist", Path(__file__).parents[2], folder)) as archive:
-        archive.extractall(folder, filter="data")
-    (tree,) = (path for path in folder.iterdir() if path.is_dir())
-    return tree
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Distribution → the tree that its sdist unpacks to."""
+    trees = {}
+    for name, source in FOLDERS.items():
+        folder = tmp_path_factory.mktemp(name)
+        with tarfile.open(build("sdist", name, source, folder)) as archive:
+            archive.extractall(folder, filter="data")
+        (trees[name],) = (path for path in folder.iterdir() if path.is_dir())
+    return trees
 
 
-@pytest.mark.parametrize("name", CARRIED)
-def test_what_building_and_sharing_need_is_carried(unpacked: Path, name: str) -> None:
+@pytest.mark.parametrize("distribution", FOLDERS)
+def test_what_building_and_sharing_need_is_carried(unpacked: dict[str, Path], distribution: str) -> None:
     """Licenses, contract, demo model, pins."""
-    assert (unpacked / name).is_file()
+    assert not [name for name in CARRIED[distribution] if not (unpacked[distribution] / name).is_file()]
 
 
-def test_nothing_but_the_components_is_carried(unpacked: Path) -> None:
+@pytest.mark.parametrize("distribution", FOLDERS)
+def test_nothing_but_the_components_is_carried(unpacked: dict[str, Path], distribution: str) -> None:
     """No tests, examples or data; neither caches nor environments."""
-    assert {path.name for path in unpacked.iterdir() if path.is_dir()} == CARRIED_FOLDERS
-    assert not [path for path in unpacked.rglob("*") if "__pycache__" in path.parts]
+    tree = unpacked[distribution]
+    assert {path.name for path in tree.iterdir() if path.is_dir()} == CARRIED_FOLDERS[distribution]
+    assert not [path for path in tree.rglob("*") if "__pycache__" in path.parts]
 
 
-def test_it_builds_the_same_wheel(unpacked: Path, wheel_file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("distribution", FOLDERS)
+def test_it_builds_the_same_wheel(
+    unpacked: dict[str, Path], wheel_files: dict[str, Path], distribution: str, tmp_path: Path
+) -> None:
     """To the byte."""
-    built = build("wheel", unpacked, tmp_path)
+    built = build("wheel", distribution, unpacked[distribution], tmp_path)
+    wheel_file = wheel_files[distribution]
     assert (built.name, built.read_bytes()) == (wheel_file.name, wheel_file.read_bytes())

@@ -1,47 +1,66 @@
-"""The wheel: what a user's `pip install bertserve` would put in place."""
+"""The wheels: what a user's `pip install` would put in place."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from .conftest import FOLDERS
 
-CARRIED = [
-    "bertapi/v1/bert_service.proto",
-    "bertapi/v1/bert_service_pb2_grpc.pyi",
-    "bertapi/oip/inference.proto",
-    "bertapi/service_config.json",
-    "bertapi/py.typed",
-    "bertserve/py.typed",
-    "bertexport/py.typed",
-    "bertbench/py.typed",
-    "bertserve/__main__.py",
-    "bertserve/demo/manifest.json",
-    "bertserve/demo/model.onnx",
-    "bertserve/demo/tokenizer.json",
-    "bertserve/demo/golden.npz",
-]
+CARRIED = {
+    "bertapi": [
+        "bertapi/v1/bert_service.proto",
+        "bertapi/v1/bert_service_pb2_grpc.pyi",
+        "bertapi/oip/inference.proto",
+        "bertapi/service_config.json",
+        "bertapi/py.typed",
+    ],
+    "bertserve": [
+        "bertserve/py.typed",
+        "bertexport/py.typed",
+        "bertserve/__main__.py",
+        "bertserve/demo/manifest.json",
+        "bertserve/demo/model.onnx",
+        "bertserve/demo/tokenizer.json",
+        "bertserve/demo/golden.npz",
+    ],
+    "bertbench": ["bertbench/py.typed", "bertbench/__main__.py"],
+}
+LICENSES = {"bertapi": "MIT", "bertserve": "MIT AND CC-BY-SA-3.0", "bertbench": "MIT"}
+
+pytestmark = pytest.mark.parametrize("distribution", FOLDERS)
 
 
-@pytest.fixture(scope="module")
-def wheel(wheel_file: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(wheel_file)
+@pytest.fixture
+def wheel(wheel_files: dict[str, Path], distribution: str) -> zipfile.ZipFile:
+    return zipfile.ZipFile(wheel_files[distribution])
 
 
-def test_only_the_components_packages_are_installed(wheel: zipfile.ZipFile, pyproject: dict) -> None:
+@pytest.fixture
+def project(projects: dict[str, Any], distribution: str) -> dict[str, Any]:
+    return projects[distribution]
+
+
+def test_only_the_components_packages_are_installed(wheel: zipfile.ZipFile, project: dict) -> None:
     """Nothing at the top level but the packages that pyproject.toml names, and the metadata."""
-    packages = {Path(path).name for path in pyproject["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
+    packages = {Path(path).name for path in project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]}
     tops = {name.split("/")[0] for name in wheel.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == packages
 
 
-@pytest.mark.parametrize("name", CARRIED)
-def test_what_code_reads_at_run_time_is_carried(wheel: zipfile.ZipFile, name: str) -> None:
+def test_what_code_reads_at_run_time_is_carried(wheel: zipfile.ZipFile, distribution: str) -> None:
     """The API's files, the type markers and the demo model are package data."""
-    assert name in wheel.namelist()
+    assert set(CARRIED[distribution]) <= set(wheel.namelist())
+
+
+def test_no_file_belongs_to_two_distributions(wheel_files: dict[str, Path], distribution: str) -> None:
+    """Else pip would delete a file of one with the other."""
+    own = set(zipfile.ZipFile(wheel_files[distribution]).namelist())
+    for other in FOLDERS.keys() - {distribution}:
+        assert not own & set(zipfile.ZipFile(wheel_files[other]).namelist())
 
 
 def test_nothing_generated_by_running_is_carried(wheel: zipfile.ZipFile) -> None:
@@ -50,17 +69,17 @@ def test_nothing_generated_by_running_is_carried(wheel: zipfile.ZipFile) -> None
     assert not [part for part in parts if part in {"__pycache__", "tests"} or part.startswith("test_")]
 
 
-def test_the_commands_are_installed(wheel: zipfile.ZipFile, pyproject: dict) -> None:
+def test_the_commands_are_installed(wheel: zipfile.ZipFile, project: dict) -> None:
     """Every command of pyproject.toml points into a module of the wheel."""
-    for target in pyproject["project"]["scripts"].values():
+    for target in project["project"]["scripts"].values():
         module, _, _ = target.partition(":")
         assert module.replace(".", "/") + ".py" in wheel.namelist()
 
 
-def test_the_licenses_travel_along(wheel: zipfile.ZipFile, pyproject: dict) -> None:
-    """The programs' and the demo model's, as files and in the metadata."""
+def test_the_licenses_travel_along(wheel: zipfile.ZipFile, project: dict, distribution: str) -> None:
+    """The programs' and the demo model's, as files and in the metadata; each is the text at the top of the clone."""
     (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     metadata = wheel.read(f"{folder}/METADATA").decode()
-    assert "\nLicense-Expression: MIT AND CC-BY-SA-3.0\n" in metadata
-    for name in pyproject["project"]["license-files"]:
-        assert wheel.read(f"{folder}/licenses/{name}") == (ROOT / name).read_bytes()
+    assert f"\nLicense-Expression: {LICENSES[distribution]}\n" in metadata
+    for name in project["project"]["license-files"]:
+        assert wheel.read(f"{folder}/licenses/{name}") == (FOLDERS["bertserve"] / name).read_bytes()

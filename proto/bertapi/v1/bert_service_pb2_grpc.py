@@ -5,7 +5,7 @@ import warnings
 
 from bertapi.v1 import bert_service_pb2 as bertapi_dot_v1_dot_bert__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class BertServiceStub:
+class BertServiceStub(object):
     """Contextual embeddings, masked-word prediction, next-sentence scoring and fine-tuned heads of BERT-family encoders.
     """
 
@@ -87,7 +87,7 @@ class BertServiceStub:
                 _registered_method=True)
 
 
-class BertServiceServicer:
+class BertServiceServicer(object):
     """Contextual embeddings, masked-word prediction, next-sentence scoring and fine-tuned heads of BERT-family encoders.
     """
 
@@ -222,7 +222,7 @@ def add_BertServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class BertService:
+class BertService(object):
     """Contextual embeddings, masked-word prediction, next-sentence scoring and fine-tuned heads of BERT-family encoders.
     """
 
