@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx
-from bertserve.engine.run_memory import LOGITS_BYTES
+from bertserve.engine.run_memory import FEW_MASKS, LOGITS_BYTES
 from onnx import TensorProto, helper
 
 from bertexport.nodes import NodeWriter
@@ -56,6 +56,7 @@ def _write_answers(writer: NodeWriter, log_probs: str, top_k: str, targets: tupl
 
 def _write_loop(writer: NodeWriter, states: str, decode: Decode, top_k: str, rows_at_once: int) -> None:
     """The same, `rows_at_once` masks at a time. Without a mask the loop runs once, over no rows."""
+    writer.properties[FEW_MASKS] = str(rows_at_once)
     writer.constant("go_on", np.array(True))
     size = writer.node("Shape", ["mask_rows"], "mask_count")
     rounded = writer.node("Add", [size, writer.ints(rows_at_once - 1)], "mask_count.rounded")

@@ -34,6 +34,8 @@ class NodeWriter:
         self.directory = directory
         self.nodes: list[onnx.NodeProto] = []
         self.constants = Constants(directory)
+        # Facts about the graph that whoever loads it may ask for.
+        self.properties: dict[str, str] = {}
 
     def constant(self, name: str, array: NDArray[Any] | np.generic) -> str:
         """A constant; one that several nodes read is written once."""
@@ -145,6 +147,8 @@ def write_graph(writer: NodeWriter, inputs: list[onnx.ValueInfoProto], outputs: 
         ir_version=IR_VERSION,
         producer_name="bertexport",
     )
+    if writer.properties:
+        helper.set_model_props(model, writer.properties)
     onnx.save_model(model, writer.directory / GRAPH_NAME)
 
 

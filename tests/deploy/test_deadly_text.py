@@ -29,7 +29,7 @@ REPLICAS = 4
 
 @pytest.mark.parametrize("kind", ProxyKind)
 def test_a_text_that_ends_a_replica_ends_two_at_most(kind: ProxyKind) -> None:
-    """The retries of proxy and published service config together; then the replicas left answer."""
+    """The proxy and the published service config retry once between them. The replicas that are left answer on."""
     try:
         find_dnsmasq()
         find_program(kind)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 import transformers
@@ -22,7 +23,7 @@ from bertexport.request import ExportRequest
 from bertserve.bundle import Bundle, read_bundle
 from bertserve.engine.golden import comparable_outputs, read_golden
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.run_memory import LOGITS_BYTES, LONG_TEXT_TOKENS, estimate_run_bytes
+from bertserve.engine.run_memory import FEW_MASKS, LOGITS_BYTES, LONG_TEXT_TOKENS, estimate_run_bytes
 from bertserve.engine.session import Engine, knows_cache_size
 from checkpoints import TINY, write_checkpoint
 from servers import running_server
@@ -132,11 +133,20 @@ def test_each_layer_has_an_operator_for_short_and_one_for_long_texts(bundle: Bun
 
 @pytest.mark.parametrize(("positions", "choices"), [(LONG_TEXT_TOKENS, 0), (LONG_TEXT_TOKENS + 1, 1)])
 def test_only_graphs_with_long_texts_choose(positions: int, choices: int, tmp_path: Path) -> None:
-    """A model of 512 positions has the graph that it always had."""
+    """A model of 512 positions has the attention that it always had."""
     path = write_checkpoint(tmp_path / "checkpoint", max_position_embeddings=positions, num_hidden_layers=1)
     write_graph(path, tmp_path)
     counts = Counter(node.op_type for node in all_nodes(onnx.load(tmp_path / "model.onnx").graph))
     assert (counts["MultiHeadAttention"], counts["If"] > 0) == (choices, bool(choices))
+
+
+@pytest.mark.parametrize(("pieces", "says"), [(TINY["vocab_size"], False), (40_000, True)])
+def test_a_graph_says_whether_it_takes_a_few_masks_at_a_time(pieces: int, says: bool, tmp_path: Path) -> None:
+    """The server counts its memory by that; 512 masks of 40,000 pieces would not fit at once."""
+    shape = {"vocab_size": pieces, "num_hidden_layers": 1, "max_position_embeddings": LONG_TEXT_TOKENS}
+    write_graph(write_checkpoint(tmp_path / "checkpoint", ["masked_lm"], **shape), tmp_path)
+    session = ort.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    assert (FEW_MASKS in session.get_modelmeta().custom_metadata_map) == says
 
 
 def test_a_layer_that_is_not_wanted_has_no_rows(engine: Engine) -> None:

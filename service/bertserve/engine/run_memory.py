@@ -16,6 +16,9 @@ LONG_TEXT_TOKENS = 512
 #: Largest array of logits that such a graph makes for masks, in bytes. 512 masks of 30,522 pieces stay below it.
 LOGITS_BYTES = 64 * 1024 * 1024
 
+#: A property of graphs that make the logits of a few masks at a time.
+FEW_MASKS = "few_masks"
+
 # Arrays as wide as a hidden state that are alive at the same time: in attention query, key and value as one product,
 # cut out, split and transposed; in the feed-forward two as wide as its middle, and the residual. Measured with
 # hidden sizes of 384 to 1,024, fp32 and int8: 0.75 to 1.0 of the estimate at the longest text.

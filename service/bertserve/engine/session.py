@@ -13,7 +13,7 @@ from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.mappings import detach
 from bertserve.engine.packing import PackedBatch, pack, unpack
-from bertserve.engine.run_memory import estimate_largest_run_bytes, estimate_run_bytes
+from bertserve.engine.run_memory import FEW_MASKS, estimate_largest_run_bytes, estimate_run_bytes
 
 # Since 1.29 its Linux builds report every session to their maker, unless this is set before they are loaded.
 os.putenv("ORT_DISABLE_TELEMETRY", "1")
@@ -86,6 +86,7 @@ class Engine:
             ) from error
         self._inputs = frozenset(node.name for node in self._session.get_inputs())
         self._has_long_texts = "wanted_layers" in self._inputs
+        self._has_few_masks = FEW_MASKS in self._session.get_modelmeta().custom_metadata_map
 
     def pack(self, items: list[Item]) -> PackedBatch:
         """Lay items out for `run`."""
@@ -109,7 +110,7 @@ class Engine:
         return estimate_largest_run_bytes(self.bundle.model, longest_text, batch_tokens, **self._run_traits())
 
     def _run_traits(self) -> dict[str, bool]:
-        return {"has_flash": self._has_long_texts and knows_cache_size(), "few_masks": self._has_long_texts}
+        return {"has_flash": self._has_long_texts and knows_cache_size(), "few_masks": self._has_few_masks}
 
     def run_items(self, items: list[Item]) -> list[ItemOutputs]:
         """Pack and run."""
