@@ -68,7 +68,11 @@ def memory_cgroup() -> Iterator[Path]:
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every head, 1,100 positions, and many pieces."""
     directory = tmp_path_factory.mktemp("long") / "checkpoint"
-    return write_checkpoint(directory, ALL_HEADS, max_position_embeddings=LONGEST, vocab_size=PIECES)
+    write_checkpoint(directory, ALL_HEADS, max_position_embeddings=LONGEST, vocab_size=PIECES)
+    settings = directory / "tokenizer_config.json"
+    stated = json.loads(settings.read_text(encoding="utf-8"))
+    settings.write_text(json.dumps({**stated, "model_max_length": LONGEST}), encoding="utf-8")
+    return directory
 
 
 @pytest.fixture(scope="module")
