@@ -143,6 +143,15 @@ def test_health_is_serving_for_the_server_and_the_service(server: RunningServer)
         health = health_pb2_grpc.HealthStub(channel)
         for name in ("", "bertapi.v1.BertService"):
             assert health.Check(health_pb2.HealthCheckRequest(service=name), timeout=30).status == SERVING
+
+
+@pytest.mark.skipif(
+    not hasattr(health_pb2_grpc.HealthServicer, "List"), reason="this grpcio-health-checking has no Health.List"
+)
+def test_health_lists_the_server_and_the_service(server: RunningServer) -> None:
+    """Both names, and no other."""
+    with grpc.insecure_channel(server.target) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
         listed = health.List(health_pb2.HealthListRequest(), timeout=30).statuses
         assert {name: health.status for name, health in listed.items()} == {
             "": SERVING,
