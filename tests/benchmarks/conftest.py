@@ -1,4 +1,4 @@
-"""The benchmarks' command line and graphs need the [bench] extra."""
+"""The benchmarks' command line and graphs need the packages of bertbench."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import yaml
 
 from .containers import build_image, make_base
 
-# Where the [bench] extra is missing, these cannot even be read.
+# Without bertbench's packages these cannot even be read.
 collect_ignore = [] if find_spec("torch") else ["test_balancing.py", "test_prometheus_live.py"]
 
 ROOT = Path(__file__).parents[2]
