@@ -10,8 +10,8 @@ import signal
 from typing import Any
 
 from bertserve.__main__ import main
+from bertserve.engine.ort.session import Engine, RunStop
 from bertserve.engine.packing import PackedBatch
-from bertserve.engine.session import Engine, RunStop
 
 LONGEST = 64
 run = Engine.run

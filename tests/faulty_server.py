@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bertserve.__main__ import main
+from bertserve.engine.ort.session import Engine, RunStop
 from bertserve.engine.packing import PackedBatch
-from bertserve.engine.session import Engine, RunStop
 
 STALL_WHILE = Path(os.environ["STALL_WHILE"])
 run = Engine.run

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from bertapi.oip import inference_pb2 as oip
-from bertserve.oip.tensors import read_strings, write_strings
+from bertserve.doors.grpc.oip.tensors import read_strings, write_strings
 
 Request = oip.ModelInferRequest
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from bertserve.bundle import GRAPH_DATA_NAME, GRAPH_NAME
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 
 
 def peak_mib() -> int:

@@ -8,9 +8,9 @@ import threading
 import numpy as np
 from bertserve.batching.batcher import Batcher
 from bertserve.engine.items import Item, ItemOutputs, Wanted
+from bertserve.engine.ort.session import RunStop
 from bertserve.engine.packing import PackedBatch, pack
-from bertserve.engine.session import RunStop
-from bertserve.metrics import Metrics
+from bertserve.observe.metrics import Metrics
 
 POISON = 99
 BATCH_TOKENS = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from bertserve.streams import mend_streams
+from bertserve.process.streams import mend_streams
 
 from bertexport.interruption import exit_when_interrupted
 from bertexport.streams import accept_every_letter

@@ -12,24 +12,24 @@ from pathlib import Path
 
 from bertserve.bundle import GOLDEN_NAME, Head, Manifest, read_bundle, record_files, write_manifest
 from bertserve.engine.golden import check_golden, write_golden
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.tokenizer import Text
 
-from bertexport.calibration import plan_int8, rank_parts
 from bertexport.errors import ExportError, explain_unexpected
-from bertexport.fitting import Fit, fit_int8
-from bertexport.golden_cases import choose_golden, expect_golden, make_cases
-from bertexport.inputs import fill_gaps, make_items, read_long_texts, read_text_file, vary
+from bertexport.fit.calibration import plan_int8, rank_parts
+from bertexport.fit.fitting import Fit, fit_int8
+from bertexport.fit.quantization import Int8Plan
 from bertexport.paths import decodable
-from bertexport.quantization import Int8Plan
-from bertexport.reference import Reference, expect, load_reference
-from bertexport.report import Operators, Report, write_report
+from bertexport.proof.golden_cases import choose_golden, expect_golden, make_cases
+from bertexport.proof.inputs import fill_gaps, make_items, read_long_texts, read_text_file, vary
+from bertexport.proof.reference import Reference, expect, load_reference
+from bertexport.proof.report import Operators, Report, write_report
+from bertexport.proof.threads import count_threads
+from bertexport.proof.verification import Verdict
 from bertexport.request import ExportRequest, Progress
-from bertexport.source import SourceModel, read_source
+from bertexport.source.reader import SourceModel, read_source
 from bertexport.staging import remove_abandoned, staged_directory
-from bertexport.threads import count_threads
 from bertexport.trial import Trial, build_trial
-from bertexport.verification import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,17 +18,17 @@ from bertserve.bundle import (
     bundle_identity,
     record_files,
 )
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 
 from bertexport.errors import ExportError
-from bertexport.graph import build_graph
-from bertexport.quantization import Int8Plan
-from bertexport.reference import Expected
-from bertexport.report import Operators, check_operators, count_operators
+from bertexport.fit.quantization import Int8Plan
+from bertexport.graph.writer import build_graph
+from bertexport.proof.reference import Expected
+from bertexport.proof.report import Operators, check_operators, count_operators
+from bertexport.proof.threads import count_threads
+from bertexport.proof.verification import Verdict, judge, run_engine
 from bertexport.request import Progress
-from bertexport.source import SourceModel
-from bertexport.threads import count_threads
-from bertexport.verification import Verdict, judge, run_engine
+from bertexport.source.reader import SourceModel
 
 # Instruction sets round differently, by about 1e-5 in deep models; a wrong kernel is off by far more.
 # In int8 a difference that small may fall on either side of a step.

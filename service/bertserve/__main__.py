@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # ruff: noqa: E402 - what is imported below may open files
-from bertserve.streams import STDERR, STDOUT, encode, mend_streams, write_in_time, write_whole
+from bertserve.process.streams import STDERR, STDOUT, encode, mend_streams, write_in_time, write_whole
 
 mend_streams()
 
@@ -20,8 +20,8 @@ from typing import NoReturn
 import uvloop
 
 from bertserve.bundle import BundleError
-from bertserve.listening import ServerError
-from bertserve.logs import finish_logs, log_failure, log_warning, start_logs
+from bertserve.doors.grpc.port import ServerError
+from bertserve.observe.logs import finish_logs, log_failure, log_warning, start_logs
 from bertserve.server import open_server
 from bertserve.settings import Settings, SettingsError, read_settings
 

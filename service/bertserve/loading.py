@@ -11,9 +11,9 @@ from pathlib import Path
 from bertserve.batching.admission import Speed
 from bertserve.bundle import TOKENIZER_NAME, Bundle, check_hashes, open_bundle
 from bertserve.engine.golden import prove_golden, read_golden
-from bertserve.engine.session import Engine
-from bertserve.memory import resident_bytes
+from bertserve.engine.ort.session import Engine
 from bertserve.models import ServedModel
+from bertserve.process.memory import resident_bytes
 from bertserve.tokenizer import Tokenizer
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bertserve.bundle import Bundle, ModelFacts
 from bertserve.engine.golden import GoldenCase
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.errors import UnknownModel
 from bertserve.tokenizer import Tokenizer
 

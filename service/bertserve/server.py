@@ -16,24 +16,24 @@ from grpc_health.v1 import health_pb2_grpc
 
 from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
-from bertserve.cores import usable_cores
-from bertserve.descriptors import allow_connections
+from bertserve.doors.drain import OpenCalls
+from bertserve.doors.grpc.bert.service import BertServicer
+from bertserve.doors.grpc.chain.counting import MetricsInterceptor
+from bertserve.doors.grpc.chain.translation import StatusInterceptor
+from bertserve.doors.grpc.health import HEALTH, HealthServicer
+from bertserve.doors.grpc.oip.service import InferenceServicer
+from bertserve.doors.grpc.port import ServerError, bind, join_address, make_grpc_server, open_guards
+from bertserve.doors.grpc.reflection import add_reflection
+from bertserve.doors.http.probes import Probes
 from bertserve.engine.golden import prove_golden
 from bertserve.engine.lanes import Lanes
-from bertserve.health import HEALTH, HealthServicer
-from bertserve.interceptors.counting import MetricsInterceptor
-from bertserve.interceptors.open_calls import OpenCalls
-from bertserve.interceptors.translation import StatusInterceptor
-from bertserve.listening import ServerError, bind, join_address, make_grpc_server, open_guards
 from bertserve.loading import find_memory_shortage, load_models, measure_speed
-from bertserve.logs import log, log_error, log_warning
-from bertserve.memory import read_memory_limit
-from bertserve.metrics import Metrics
 from bertserve.models import Models, ServedModel
-from bertserve.oip.service import InferenceServicer
-from bertserve.probes import Probes
-from bertserve.reflection import add_reflection
-from bertserve.servicer.service import BertServicer
+from bertserve.observe.logs import log, log_error, log_warning
+from bertserve.observe.metrics import Metrics
+from bertserve.process.cores import usable_cores
+from bertserve.process.descriptors import allow_connections
+from bertserve.process.memory import read_memory_limit
 from bertserve.settings import Settings, named_bundles
 from bertserve.supervision.supervisor import Supervisor
 from bertserve.tasks.analysis import Analyzer

@@ -12,8 +12,8 @@ from pathlib import Path
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import read_golden
 from bertserve.engine.items import Item
-from bertserve.engine.session import Engine
-from bertserve.logs import log
+from bertserve.engine.ort.session import Engine
+from bertserve.observe.logs import log
 
 BUDGETS_TOKENS = (64, 128, 256, 512)
 MEASURE_SECONDS = 0.5

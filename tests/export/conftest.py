@@ -14,7 +14,7 @@ import torch
 from bertexport.export import ExportResult, export_checkpoint
 from bertexport.request import ExportRequest
 from bertserve.bundle import Bundle, read_bundle
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import write_checkpoint
 
 ALL_HEADS = ("masked_lm", "next_sentence", "sequence_classification")

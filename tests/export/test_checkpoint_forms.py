@@ -12,7 +12,7 @@ import tokenizers
 import transformers
 from bertserve.bundle import Bundle, Head, Pooling, ProblemType
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 
 from .conftest import Export

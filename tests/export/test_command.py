@@ -18,7 +18,7 @@ from bertexport.paths import show
 from bertexport.request import ExportRequest
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import write_checkpoint
 
 from .conftest import RunCommand, SilentSteps, command_environment
@@ -161,7 +161,7 @@ def test_steps_go_on_if_nobody_takes_their_lines(kind: str) -> None:
     os.close(reading)
     program = (
         "import sys\n"
-        "from bertserve.streams import mend_streams\n"
+        "from bertserve.process.streams import mend_streams\n"
         "mend_streams()\n"
         "from bertexport.command import Steps\n"
         "from rich.console import Console\n"

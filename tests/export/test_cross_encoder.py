@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bertexport.checkpoint import read_json
 from bertexport.errors import ExportError
-from bertexport.label_activation import find_untrusted_activation, read_label_activation
+from bertexport.source.checkpoint import read_json
+from bertexport.source.label_activation import find_untrusted_activation, read_label_activation
 from bertserve.bundle import Bundle, LabelActivation, ProblemType, open_bundle
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.tasks.finish import score_labels
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import write_checkpoint

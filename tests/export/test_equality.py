@@ -11,7 +11,7 @@ import torch
 import transformers
 from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Item, ItemOutputs, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import write_checkpoint
 
 from .conftest import ALL_HEADS, Export

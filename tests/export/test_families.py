@@ -13,7 +13,7 @@ import transformers
 from bertserve.bundle import Bundle, Head, ProblemType
 from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Item, ItemOutputs, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import read_tensors, write_tensors
 from family_checkpoints import SAMPLES, write_family_checkpoint
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from bertexport.errors import ExportError
 from bertexport.export import export_checkpoint
-from bertexport.fitting import fit_int8
-from bertexport.quantization import Int8Plan
+from bertexport.fit.fitting import fit_int8
+from bertexport.fit.quantization import Int8Plan
+from bertexport.proof.verification import Verdict
 from bertexport.request import ExportRequest
-from bertexport.verification import Verdict
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 from hypothesis import given
 from hypothesis import strategies as st

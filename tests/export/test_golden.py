@@ -17,7 +17,7 @@ from bertserve.engine.golden import (
     relative_difference,
     write_golden,
 )
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import write_checkpoint
 
 from .conftest import Export

@@ -11,16 +11,16 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from bertexport.architecture import read_architecture, select_weights
-from bertexport.checkpoint import read_checkpoint
+from bertexport.encoders.architecture import read_architecture, select_weights
 from bertexport.errors import ExportError
 from bertexport.export import ExportResult
-from bertexport.graph import build_graph
-from bertexport.quantization import Int8Plan
-from bertexport.report import Operators, check_operators
+from bertexport.fit.quantization import Int8Plan
+from bertexport.graph.writer import build_graph
+from bertexport.proof.report import Operators, check_operators
+from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import read_bundle
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import TINY, write_checkpoint
 
 from .conftest import ALL_HEADS, Export
@@ -75,7 +75,7 @@ def graphs(precision: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(directory / "optimized.onnx")
     options.log_severity_level = 3
-    from bertserve.engine.session import SLOW_FUSIONS
+    from bertserve.engine.ort.session import SLOW_FUSIONS
 
     ort.InferenceSession(
         directory / "model.onnx", options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bertexport.location import SIDE_FILES
+from bertexport.source.location import SIDE_FILES
 from bertserve.bundle import read_bundle
 from checkpoints import write_checkpoint
 from huggingface_hub.utils import filter_repo_objects

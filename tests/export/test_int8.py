@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from bertexport.calibration import plan_int8, rank_parts
 from bertexport.export import export_checkpoint
-from bertexport.inputs import make_items, read_texts
-from bertexport.quantization import Int8Plan
-from bertexport.reference import Reference, expect, load_reference
+from bertexport.fit.calibration import plan_int8, rank_parts
+from bertexport.fit.quantization import Int8Plan
+from bertexport.proof.inputs import make_items, read_texts
+from bertexport.proof.reference import Reference, expect, load_reference
 from bertexport.request import ExportRequest
-from bertexport.source import SourceModel, read_source
+from bertexport.source.reader import SourceModel, read_source
 from bertexport.trial import build_trial
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Item
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 from family_checkpoints import SAMPLES, write_family_checkpoint
 

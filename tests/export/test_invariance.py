@@ -10,7 +10,7 @@ import pytest
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import comparable_outputs
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from checkpoints import TINY, write_checkpoint
 from family_checkpoints import SAMPLES, write_family_checkpoint
 from hypothesis import given, settings

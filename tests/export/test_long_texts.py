@@ -17,14 +17,14 @@ import pytest
 import torch
 import transformers
 from bertexport.export import export_checkpoint
-from bertexport.golden_cases import choose_golden
-from bertexport.report import count_operators
+from bertexport.proof.golden_cases import choose_golden
+from bertexport.proof.report import count_operators
 from bertexport.request import ExportRequest
 from bertserve.bundle import Bundle, read_bundle
 from bertserve.engine.golden import comparable_outputs, read_golden
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.run_memory import FEW_MASKS, LOGITS_BYTES, LONG_TEXT_TOKENS, estimate_run_bytes
-from bertserve.engine.session import Engine, knows_cache_size
+from bertserve.engine.ort.run_memory import FEW_MASKS, LOGITS_BYTES, LONG_TEXT_TOKENS, estimate_run_bytes
+from bertserve.engine.ort.session import Engine, knows_cache_size
 from checkpoints import TINY, write_checkpoint
 from servers import running_server
 

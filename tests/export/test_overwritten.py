@@ -10,7 +10,7 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from bertexport.constants import Constants
+from bertexport.graph.constants import Constants
 from bertserve.bundle import Bundle, BundleError, read_bundle
 from checkpoints import write_checkpoint
 from servers import RunningServer, running_server
@@ -45,7 +45,7 @@ def remove(path: Path) -> None:
 @pytest.fixture
 def bundle(tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch) -> Bundle:
     """A tiny one whose weights lie in a file of their own, as large ones do."""
-    monkeypatch.setattr("bertexport.nodes.Constants", partial(Constants, external_data_bytes=10_000))
+    monkeypatch.setattr("bertexport.graph.nodes.Constants", partial(Constants, external_data_bytes=10_000))
     bundle = export(write_checkpoint(tmp_path / "checkpoint"))
     assert bundle.graph_data_path.stat().st_size > 100_000
     return bundle

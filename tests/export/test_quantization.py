@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from bertexport.int8_nodes import Int8Writer
-from bertexport.nodes import NodeWriter, tensor_info, write_graph
-from bertexport.quantization import LOWEST_OF_ACTIVATION, quantize_weight, round_rows, smoothing_scales
+from bertexport.fit.quantization import LOWEST_OF_ACTIVATION, quantize_weight, round_rows, smoothing_scales
+from bertexport.graph.int8_nodes import Int8Writer
+from bertexport.graph.nodes import NodeWriter, tensor_info, write_graph
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays

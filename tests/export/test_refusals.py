@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bertexport.architecture import read_architecture, select_weights
-from bertexport.checkpoint import read_checkpoint
+from bertexport.encoders.architecture import read_architecture, select_weights
 from bertexport.errors import ExportError, explain_unexpected
 from bertexport.export import export_checkpoint
-from bertexport.reference import load_reference
+from bertexport.proof.reference import load_reference
+from bertexport.proof.verification import GATES, Gate
 from bertexport.request import ExportRequest
-from bertexport.verification import GATES, Gate
-from bertexport.weight_files import PickleFile, SafetensorsFile, WeightFile
+from bertexport.source.checkpoint import read_checkpoint
+from bertexport.source.weight_files import PickleFile, SafetensorsFile, WeightFile
 from bertserve.bundle import BundleError, Head
 from bertserve.engine.items import Item, Wanted
 from checkpoints import read_tensors, write_checkpoint, write_tensors

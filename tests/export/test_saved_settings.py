@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import tokenizers
 import transformers
-from bertexport.architecture import read_architecture, select_weights
-from bertexport.checkpoint import read_checkpoint
-from bertexport.labels import note_labels
-from bertexport.reference import ReferenceOutputs, load_reference
+from bertexport.encoders.architecture import read_architecture, select_weights
+from bertexport.proof.reference import ReferenceOutputs, load_reference
+from bertexport.source.checkpoint import read_checkpoint
+from bertexport.source.labels import note_labels
 from bertserve.bundle import Head
 from bertserve.engine.items import Item, Wanted
 from checkpoints import read_tensors, write_checkpoint, write_tensors

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 from bertexport.errors import ExportError
-from bertexport.sentence_files import read_sentence_files
+from bertexport.source.sentence_files import read_sentence_files
 from bertserve.bundle import Bundle, Pooling
 from bertserve.engine.items import Float32s, Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.tasks.finish import normalize, pool
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import write_checkpoint

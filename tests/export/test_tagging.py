@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from bertexport.architecture import read_architecture, select_weights
-from bertexport.checkpoint import read_checkpoint
+from bertexport.encoders.architecture import read_architecture, select_weights
 from bertexport.export import export_checkpoint
-from bertexport.inputs import make_items
-from bertexport.reference import expect, load_reference
+from bertexport.proof.inputs import make_items
+from bertexport.proof.reference import expect, load_reference
+from bertexport.proof.verification import Outputs, judge, run_engine
 from bertexport.request import ExportRequest
-from bertexport.verification import Outputs, judge, run_engine
+from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import BundleError, Head, read_bundle
 from bertserve.engine.golden import check_golden, read_golden, relative_difference, write_golden
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.tokenizer import Text, Tokenizer
 from checkpoints import TINY, write_checkpoint
 from hypothesis import given, settings

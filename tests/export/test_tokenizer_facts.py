@@ -14,7 +14,7 @@ import transformers
 from bertexport.errors import ExportError
 from bertserve.bundle import Bundle
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import SPECIAL_TOKENS, TINY, VOCABULARY, word_piece_tokenizer, write_checkpoint, write_tokenizer
 

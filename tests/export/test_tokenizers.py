@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import transformers
 from bertexport.errors import ExportError
-from bertexport.inputs import read_texts
-from bertexport.sentence_files import SentenceFiles
-from bertexport.tokenizer_choice import TokenizerChoice, choose_tokenizer
-from bertexport.tokenizer_files import read_tokenizer_json, save_tokenizer
+from bertexport.proof.inputs import read_texts
+from bertexport.source.sentence_files import SentenceFiles
+from bertexport.source.tokenizer_choice import TokenizerChoice, choose_tokenizer
+from bertexport.source.tokenizer_files import read_tokenizer_json, save_tokenizer
 from bertserve.bundle import Head, ModelFacts
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import CHARACTERS, VOCABULARY, write_tokenizer

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bertexport.architecture import read_architecture, select_weights
-from bertexport.checkpoint import read_checkpoint
-from bertexport.families import BERT
-from bertexport.figures import write_cosine, write_figure, write_share
-from bertexport.inputs import Use, make_items, read_long_texts, read_text_file, read_texts, vary
-from bertexport.reference import choose_classes, expect, load_reference
-from bertexport.verification import Outputs, judge, run_engine
+from bertexport.encoders.architecture import read_architecture, select_weights
+from bertexport.encoders.families import BERT
+from bertexport.proof.figures import write_cosine, write_figure, write_share
+from bertexport.proof.inputs import Use, make_items, read_long_texts, read_text_file, read_texts, vary
+from bertexport.proof.reference import choose_classes, expect, load_reference
+from bertexport.proof.verification import Outputs, judge, run_engine
+from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import Head
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.tokenizer import Text, Tokenizer
 from checkpoints import write_checkpoint
 from hypothesis import given

@@ -9,7 +9,7 @@ from bertserve.batching.admission import Speed
 from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
 from bertserve.engine.lanes import Lanes
-from bertserve.metrics import Metrics
+from bertserve.observe.metrics import Metrics
 from scripted_engine import BATCH_TOKENS, QUEUE_TOKENS, ScriptedEngine
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 from bertserve.bundle import Pooling, read_bundle
-from bertserve.engine.session import Engine
+from bertserve.doors.grpc.bert.responses import write_analyze
+from bertserve.engine.ort.session import Engine
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
-from bertserve.servicer.responses import write_analyze
 from bertserve.tasks.analysis import Answer
 from bertserve.tasks.answers import Timings
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, TagAsk

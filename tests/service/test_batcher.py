@@ -10,7 +10,7 @@ import pytest
 from bertserve.batching.admission import Speed
 from bertserve.batching.batcher import Batcher
 from bertserve.errors import DeadlinePassed, InvalidInput, Overloaded
-from bertserve.metrics import Metrics
+from bertserve.observe.metrics import Metrics
 from scripted_engine import BATCH_TOKENS, POISON, ScriptedEngine, ask, fill_lane, item, sample
 
 

@@ -19,7 +19,7 @@ from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.batching.batcher import Batcher
 from bertserve.deadlines import has_passed
 from bertserve.errors import DeadlinePassed
-from bertserve.metrics import Metrics
+from bertserve.observe.metrics import Metrics
 from scripted_engine import ScriptedEngine, ask, fill_lane, item, sample
 from servers import PRETRAINING, RunningServer, running_server
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from bertserve.listening import _connection_options
+from bertserve.doors.grpc.port import _connection_options
 from bertserve.settings import read_settings
 from certificates import Authority
 from grpc._cython import cygrpc

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from bertserve.cores import read_quota, usable_cores
+from bertserve.process.cores import read_quota, usable_cores
 
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n"
 V1 = (

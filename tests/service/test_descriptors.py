@@ -79,8 +79,8 @@ def test_the_soft_limit_follows_the_bound_on_connections(soft: int, hard: int, e
     """As far as the hard limit lets it; beyond, the log says what is too low."""
     program = (
         "import resource\n"
-        "from bertserve.descriptors import allow_connections\n"
-        "from bertserve.logs import finish_logs, start_logs\n"
+        "from bertserve.process.descriptors import allow_connections\n"
+        "from bertserve.observe.logs import finish_logs, start_logs\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
         "start_logs('info'); allow_connections(1000); finish_logs(10)\n"
         "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])\n"

@@ -11,8 +11,8 @@ import pytest
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden, comparable_outputs, read_golden
 from bertserve.engine.items import Item, ItemOutputs, Wanted
+from bertserve.engine.ort.session import Engine, RunStop
 from bertserve.engine.packing import PackedBatch
-from bertserve.engine.session import Engine, RunStop
 from servers import PRETRAINING
 
 

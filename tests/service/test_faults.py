@@ -17,7 +17,7 @@ from bertapi.oip import inference_pb2 as oip
 from bertapi.oip import inference_pb2_grpc as oip_grpc
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from bertserve.unserved import missing_names
+from bertserve.doors.grpc.unserved import missing_names
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from open_inference import infer_request
 from servers import CLASSIFIER, PRETRAINING, READY, RunningServer, command, running_server
@@ -103,7 +103,7 @@ def test_server_whose_engine_stays_stalled_exits(tmp_path: Path) -> None:
 
 
 ENDING_SERVER = """
-from bertserve import unserved
+from bertserve.doors.grpc import unserved
 from bertserve.__main__ import main
 
 async def fail(acceptor):

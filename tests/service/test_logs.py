@@ -16,7 +16,7 @@ from bertapi.oip import inference_pb2 as oip
 from bertapi.oip import inference_pb2_grpc as oip_grpc
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from bertserve.logs import JsonFormatter, LineWriter
+from bertserve.observe.logs import JsonFormatter, LineWriter
 from open_inference import infer_request, tensor
 from servers import CLASSIFIER, PRETRAINING, RunningServer, running_server
 

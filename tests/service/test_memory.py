@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from bertapi.client import BertClient
 from bertserve.bundle import Head, open_bundle
-from bertserve.engine.run_memory import LOGITS_BYTES, estimate_run_bytes
-from bertserve.engine.session import knows_cache_size
+from bertserve.engine.ort.run_memory import LOGITS_BYTES, estimate_run_bytes
+from bertserve.engine.ort.session import knows_cache_size
 from bertserve.loading import MemoryShortage, find_memory_shortage, load_model
-from bertserve.memory import read_memory_limit, resident_bytes
 from bertserve.models import ServedModel
+from bertserve.process.memory import read_memory_limit, resident_bytes
 from servers import PLAIN, PRETRAINING, running_server
 
 GIB = 2**30

@@ -9,8 +9,8 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.doors.grpc.intake.outbox import Outbox
 from bertserve.errors import Overloaded
-from bertserve.interceptors.outbox import Outbox
 from bertserve.tasks.analysis import cut_portions
 from hypothesis import given
 from hypothesis import strategies as st

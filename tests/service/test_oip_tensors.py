@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from bertapi.oip import inference_pb2 as oip
 from bertserve.bundle import read_bundle
-from bertserve.engine.session import Engine
+from bertserve.doors.grpc.oip.requests import read_inference
+from bertserve.doors.grpc.oip.responses import write_inference
+from bertserve.doors.grpc.oip.tensors import MalformedTensor, read_strings, write_floats, write_strings
+from bertserve.engine.ort.session import Engine
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
-from bertserve.oip.requests import read_inference
-from bertserve.oip.responses import write_inference
-from bertserve.oip.tensors import MalformedTensor, read_strings, write_floats, write_strings
 from bertserve.tasks.analysis import Answer
 from bertserve.tasks.answers import Timings
 from bertserve.tasks.finish import finish_item

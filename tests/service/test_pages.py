@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from bertserve import pages
-from bertserve.pages import MAX_CONNECTIONS, Page, PageServer
+from bertserve.doors.http import pages
+from bertserve.doors.http.pages import MAX_CONNECTIONS, Page, PageServer
 from servers import RunningServer
 
 PAGE = b"of 18 characters.\n"

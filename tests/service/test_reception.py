@@ -10,9 +10,9 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.doors.grpc.intake.decoding import FEW_FIELDS, decode, has_more_fields
+from bertserve.doors.grpc.intake.turns import KEPT_CALLERS, Turns, Weights
 from bertserve.errors import InvalidInput
-from bertserve.interceptors.decoding import FEW_FIELDS, decode, has_more_fields
-from bertserve.interceptors.turns import KEPT_CALLERS, Turns, Weights
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import PRETRAINING, RunningServer, running_server

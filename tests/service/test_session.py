@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bertserve.engine.session import overflows, read_processor_flags, session_options
+from bertserve.engine.ort.session import overflows, read_processor_flags, session_options
 
 PRECISE = "session.x64quantprecision"
 # What processors say of themselves, shortened.
@@ -32,7 +32,7 @@ def test_exact_products_are_asked_for_there_and_only_there(tmp_path: Path, monke
     info = tmp_path / "cpuinfo"
     for flags, expected in ((ZEN_2, True), (CASCADE_LAKE, False)):
         info.write_text(f"processor\t: 0\nflags\t\t: {flags}\nprocessor\t: 1\nflags\t\t: {flags}\n", encoding="utf-8")
-        monkeypatch.setattr("bertserve.engine.session.PROCESSOR_INFO", info)
+        monkeypatch.setattr("bertserve.engine.ort.session.PROCESSOR_INFO", info)
         assert asks_for_exact_products() is expected
 
 

@@ -25,7 +25,7 @@ CLOSED = [fds for count in (1, 2, 3) for fds in itertools.combinations((0, 1, 2)
 def test_closed_streams_are_opened_on_nothing(closed: tuple[int, ...], tmp_path: Path) -> None:
     """No file that is opened later gets their numbers, and what libraries print goes nowhere."""
     program = (
-        "from bertserve.streams import mend_streams; mend_streams()\n"
+        "from bertserve.process.streams import mend_streams; mend_streams()\n"
         "import os, sys, socket\n"
         f"for fd in {closed}: assert os.path.samestat(os.fstat(fd), os.stat(os.devnull)), fd\n"
         "with socket.socket() as later: assert later.fileno() > 2\n"

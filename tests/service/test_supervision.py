@@ -13,10 +13,10 @@ from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
 from bertserve.engine.items import Item, ItemOutputs, Wanted
 from bertserve.engine.lanes import Lanes
+from bertserve.engine.ort.session import RunStop
 from bertserve.engine.packing import PackedBatch, pack
-from bertserve.engine.session import RunStop
 from bertserve.errors import EngineUnavailable
-from bertserve.metrics import Metrics
+from bertserve.observe.metrics import Metrics
 from bertserve.supervision.supervisor import Supervisor
 from bertserve.supervision.verdict import LaneState, Watched, find_lost, is_hopeless, watch
 from hypothesis import given

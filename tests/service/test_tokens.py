@@ -11,9 +11,9 @@ import pytest
 from bertapi.oip import inference_pb2
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from bertserve.metrics import Metrics
-from bertserve.reloading import FileError
-from bertserve.tokens import Tokens
+from bertserve.doors.reloading import FileError
+from bertserve.doors.tokens import Tokens
+from bertserve.observe.metrics import Metrics
 from certificates import Authority, replace
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc

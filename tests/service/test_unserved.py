@@ -9,12 +9,12 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from bertserve.unserved import missing_names
+from bertserve.doors.grpc.unserved import missing_names
 from servers import PRETRAINING, running_server
 
 BARE_SERVER = """
 from grpc._cython import cygrpc
-from bertserve import unserved
+from bertserve.doors.grpc import unserved
 from bertserve.__main__ import main
 
 unserved._NEEDED = (*unserved._NEEDED, (cygrpc, "AioServer._is_missing"))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from bertserve.bundle import ModelFacts
-from bertserve.engine.session import session_options
+from bertserve.engine.ort.session import session_options
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 

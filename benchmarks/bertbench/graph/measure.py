@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bertserve.bundle import Bundle, Head
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 
 from bertbench.graph.ceiling import ceiling_contestant
 from bertbench.graph.lanes import Arrangement, ReadyBatch, arrangements, cycles_for, measure_rate

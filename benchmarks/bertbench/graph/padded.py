@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from bertserve.bundle import ModelFacts
 from bertserve.engine.items import Int64s
-from bertserve.engine.session import LOG_SEVERITY_ERROR
+from bertserve.engine.ort.session import LOG_SEVERITY_ERROR
 
 # After the engine, which switches its telemetry off.
 import onnxruntime as ort  # isort: skip

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from bertserve.bundle import Bundle
+from bertserve.engine.ort.session import SLOW_FUSIONS, session_options
 from bertserve.engine.packing import pack
-from bertserve.engine.session import SLOW_FUSIONS, session_options
 from rich.table import Table
 
 # After the engine, which switches its telemetry off.

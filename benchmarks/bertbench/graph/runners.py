@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from bertserve.bundle import Bundle, ModelFacts
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 
 SEED = 7
 

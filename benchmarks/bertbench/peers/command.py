@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from bertserve.cores import usable_cores
+from bertserve.process.cores import usable_cores
 from rich.console import Console
 
 from bertbench.console import figures_console

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from bertserve.cores import usable_cores
+from bertserve.process.cores import usable_cores
 from rich.console import Console, RenderableType
 
 from bertbench.console import figures_console

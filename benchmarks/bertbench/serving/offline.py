@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from bertserve.engine.items import Item
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 
 
 def fill_batches(items: Sequence[Item], batch_tokens: int) -> list[list[Item]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import grpc
 import numpy as np
-from bertserve.cores import usable_cores
+from bertserve.process.cores import usable_cores
 from rich.console import Console
 
 from bertbench.load.generator import Generator

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from bertserve.bundle import Bundle
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from rich.console import Console
 from rich.table import Table
 

@@ -56,7 +56,7 @@ def measure_startup(bundle: Bundle, flags: Sequence[str], rounds: int = 5) -> St
 def main() -> None:
     """Print the seconds that reading a bundle's files and creating its session take; imports are not counted."""
     from bertserve.bundle import MANIFEST_NAME, Manifest
-    from bertserve.engine.session import Engine
+    from bertserve.engine.ort.session import Engine
 
     path = Path(sys.argv[1])
     began = time.monotonic()

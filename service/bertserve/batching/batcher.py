@@ -21,10 +21,10 @@ from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
 from bertserve.deadlines import has_passed
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.lanes import BatchResult, Job, Lanes
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, Overloaded
-from bertserve.logs import log_failure
-from bertserve.metrics import Metrics
+from bertserve.observe.logs import log_failure
+from bertserve.observe.metrics import Metrics
 
 Finished = TypeVar("Finished")
 Finish = Callable[[int, ItemOutputs], Finished]

@@ -9,8 +9,8 @@ from typing import Any
 from bertserve.batching.line import Entry
 from bertserve.engine.items import ItemOutputs
 from bertserve.engine.lanes import BatchResult
+from bertserve.engine.ort.session import Engine
 from bertserve.engine.packing import PackedBatch
-from bertserve.engine.session import Engine
 
 
 @dataclass(slots=True, eq=False)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bertserve.batching.admission import Neighbour, Speed
 from bertserve.batching.line import Line
-from bertserve.engine.session import Engine
-from bertserve.metrics import ModelMetrics
+from bertserve.engine.ort.session import Engine
+from bertserve.observe.metrics import ModelMetrics
 
 
 @dataclass(slots=True, eq=False)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bertserve.bundle import BundleError
 from bertserve.engine.items import Float32s, Item, ItemOutputs, Wanted
-from bertserve.engine.session import Engine
+from bertserve.engine.ort.session import Engine
 
 Outputs = Mapping[str, Float32s]
 

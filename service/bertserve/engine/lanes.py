@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bertserve.engine.items import Item, ItemOutputs
+from bertserve.engine.ort.session import Engine, RunStop
 from bertserve.engine.packing import PackedBatch
-from bertserve.engine.session import Engine, RunStop
 
 # For what a lane is doing when it is told to end.
 STOP_SECONDS = 5.0

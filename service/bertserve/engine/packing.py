@@ -1,8 +1,9 @@
 """The packed layout: a batch is one row of tokens, items end to end, sorted by length. Pure; no padding anywhere.
 
 Items of equal length form a group, which attention sees as [count, length, hidden]; everything else in the graph sees
-[tokens, hidden]. The names below are the graph's inputs and outputs: `bertexport.graph` writes them, `session` feeds
-and fetches them.
+[tokens, hidden]. The names below are the graph's inputs and outputs: `bertexport.graph.writer` writes them, and
+`engine.ort.session` feeds and fetches them.
+
 
     inputs, int64    input_ids, token_type_ids, position_ids [T]
                      group_starts [G + 1]: first row of each group, and T;  group_shapes [G, 3]: count, length, -1

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 from bertserve.batching.batcher import Batcher
 from bertserve.engine.lanes import Lane, Lanes
-from bertserve.logs import log, log_error, log_failure
-from bertserve.metrics import Metrics
+from bertserve.observe.logs import log, log_error, log_failure
+from bertserve.observe.metrics import Metrics
 from bertserve.supervision.verdict import LaneState, Watched, find_lost, is_hopeless, watch
 
 LONGEST_TICK_SECONDS = 1.0

@@ -13,8 +13,8 @@ from typing import TypeVar
 from bertserve.batching.batcher import Batcher
 from bertserve.engine.items import ItemOutputs
 from bertserve.errors import DeadlinePassed
-from bertserve.metrics import Metrics
 from bertserve.models import ServedModel
+from bertserve.observe.metrics import Metrics
 from bertserve.tasks.answers import Analysis, Timings
 from bertserve.tasks.asks import Ask
 from bertserve.tasks.finish import finish_item

@@ -1,0 +1,1 @@
+"""How an encoder is described: its family's names and its architecture."""

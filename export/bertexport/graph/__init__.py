@@ -1,0 +1,1 @@
+"""What is written: the packed ONNX graph and its nodes."""

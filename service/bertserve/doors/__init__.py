@@ -1,0 +1,1 @@
+"""The doors that clients come through, and what all doors share: deadlines, statuses, tokens, certificates, drain."""

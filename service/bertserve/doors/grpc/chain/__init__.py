@@ -1,0 +1,1 @@
+"""Around every call, outermost first: access, authentication, reception (`intake`), tracing, counting, translation."""

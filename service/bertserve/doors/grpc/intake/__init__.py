@@ -1,0 +1,1 @@
+"""How much unread and undecoded work may be taken in, and from whom."""

@@ -1,0 +1,1 @@
+"""What the system handed to this process: its streams, its descriptors, and the limits on its cores and memory."""
