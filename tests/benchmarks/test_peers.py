@@ -15,7 +15,7 @@ from bertbench.peers.contestants import Environments, contestants
 from bertbench.serving.workload import Workload, open_bundle
 from bertserve.settings import DEMO_BUNDLE
 
-pytestmark = [pytest.mark.export, pytest.mark.slow]
+pytestmark = [pytest.mark.export, pytest.mark.long]
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "pretrain" / "checkpoint"
 TEXTS = list(read_texts(None)[:40])

@@ -15,7 +15,10 @@ from bertserve.settings import Settings
 from .conftest import DEPLOY, container_of, environment_of, of_kind, pod_of, rendered
 
 # preStop.sleep is what needs 1.30.
-KUBERNETES_VERSIONS = ["1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
+OLDEST, NEWEST = "1.30", "1.37"
+# What the oldest and the newest allow, those between rarely refuse.
+BETWEEN = ["1.31", "1.32", "1.33", "1.34", "1.35", "1.36"]
+KUBERNETES_VERSIONS = [OLDEST, *(pytest.param(version, marks=pytest.mark.slow) for version in BETWEEN), NEWEST]
 CUSTOM_KINDS = {"ScaledObject", "ServiceMonitor", "InferenceService"}
 
 # Of an InferenceService's predictor: what is KServe's and not a pod's.

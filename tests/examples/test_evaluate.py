@@ -86,6 +86,7 @@ def test_table_names_every_figure(run_example: RunExample, checkpoint: Path, wik
     assert not [name for name in named if name not in run.stdout]
 
 
+@pytest.mark.slow
 def test_sources_answer_alike(checkpoint: Path, target: str) -> None:
     """The same tokens with the same offsets, the same guesses in the same order, the same scores."""
     questions = [
@@ -136,6 +137,7 @@ def test_a_text_that_is_missing_is_one_line(run_example: RunExample, checkpoint:
     assert run.stderr == f"evaluate.py: [Errno 2] No such file or directory: '{tmp_path / 'none'}'\n"
 
 
+@pytest.mark.slow
 def test_needs_two_articles(run_example: RunExample, checkpoint: Path, articles_file: Path) -> None:
     """A false pair takes its second text from another article; of so few, only one is held out."""
     run = run_example(SCRIPT, "--checkpoint", checkpoint, "--articles", articles_file, check=False)

@@ -243,6 +243,7 @@ def test_comparison_shows_three_ways(run_example: RunExample, checkpoint: Path, 
     assert all(len(epochs) == 1 for epochs in results.values())
 
 
+@pytest.mark.slow
 def test_script_refuses_in_one_line(run_example: RunExample, checkpoint: Path, tmp_path: Path) -> None:
     """A file that is not there: its name, and a failing exit status."""
     run = run_example("finetune/finetune.py", checkpoint, tmp_path / "missing.tsv", "-o", tmp_path / "out", check=False)

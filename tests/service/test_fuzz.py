@@ -100,14 +100,14 @@ def test_any_bytes_on_a_connection_leave_others_alone(unharmed: RunningServer) -
     send_connections(unharmed, QUICK)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_many_messages(unharmed: RunningServer) -> None:
     """The same, for longer."""
     send_messages(unharmed, LONG)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_many_connections(unharmed: RunningServer) -> None:
     """The same, for longer."""
