@@ -15,6 +15,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,6 +27,7 @@ from bertserve.manifest import (
     ModelFacts,
     Pooling,
     ProblemType,
+    Similarity,
     Source,
     SpecialToken,
     SpecialTokens,
@@ -33,11 +35,13 @@ from bertserve.manifest import (
 from bertserve.plain_files import NotPlainError, find_plain_file
 
 __all__ = [
-    "FileRecord", "Head", "LabelActivation", "Manifest", "ModelFacts", "Pooling", "ProblemType", "Source",
-    "SpecialToken", "SpecialTokens",
+    "FileRecord", "Head", "LabelActivation", "Manifest", "ModelFacts", "Pooling", "ProblemType", "Similarity",
+    "Source", "SpecialToken", "SpecialTokens",
 ]  # fmt: skip
 
-SCHEMA_VERSION = 1
+# The form that is written, and every form that is read: a bundle of an earlier version is served as it is.
+SCHEMA_VERSION = 2
+READABLE_SCHEMAS = (1, 2)
 MANIFEST_NAME = "manifest.json"
 GRAPH_NAME = "model.onnx"
 GRAPH_DATA_NAME = "model.onnx.data"
@@ -133,7 +137,10 @@ def record_files(directory: Path) -> dict[str, FileRecord]:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    fields = manifest.model_dump(mode="json", exclude={"model": manifest.model.unstated})
+    unstated: dict[str, Any] = {"model": manifest.model.unstated}
+    if manifest.operators is None:
+        unstated["operators"] = True
+    fields = manifest.model_dump(mode="json", exclude=unstated)
     text = json.dumps(fields, indent=2, ensure_ascii=False)
     (directory / MANIFEST_NAME).write_text(text + "\n", encoding="utf-8")
 
@@ -160,10 +167,11 @@ def _parse_manifest(path: Path) -> Manifest:
         schema_version = fields["schema_version"]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BundleError(f"{manifest_path}: not a manifest; export the bundle again") from error
-    if schema_version != SCHEMA_VERSION:
+    if schema_version not in READABLE_SCHEMAS:
+        readable = " and ".join(map(str, READABLE_SCHEMAS))
         raise BundleError(
-            f"{manifest_path}: schema version {schema_version!r}, this program reads {SCHEMA_VERSION}; "
-            "use a matching bertserve, or export the bundle again"
+            f"{manifest_path}: schema version {schema_version!r}, this program reads {readable}; "
+            "upgrade bertserve first, then its bundles, or export the bundle with this version"
         )
     try:
         return Manifest.model_validate(fields)

@@ -49,6 +49,15 @@ class LabelActivation(StrEnum):
     TANH = "tanh"
 
 
+class Similarity(StrEnum):
+    """How two vectors of a model are compared, by its name in sentence-transformers (`similarity_fn_name`)."""
+
+    COSINE = "cosine"
+    DOT = "dot"
+    EUCLIDEAN = "euclidean"
+    MANHATTAN = "manhattan"
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,9 +86,9 @@ class SpecialTokens(_Record):
     mask: SpecialToken | None = None
 
 
-# Facts that schema 1 did not have at first. At its default such a fact is left out, so that bundles keep their ids,
-# and older servers read every bundle that does without it.
-LATER_FACTS = frozenset({"label_activation"})
+# Facts that version 0.1.0 did not know. At its default such a fact is left out of the manifest and of the identity, so
+# that a checkpoint keeps its bundle id.
+LATER_FACTS = frozenset({"label_activation", "prompts", "default_prompt", "dimensions", "similarity"})
 
 
 class ModelFacts(_Record):
@@ -108,6 +117,14 @@ class ModelFacts(_Record):
     label_activation: LabelActivation | None = Field(
         None, description="The function from a label's logit to its score, if the checkpoint states one."
     )
+    prompts: dict[str, str] = Field(
+        {}, description="Texts that the model was trained to see before others, such as queries, by name."
+    )
+    default_prompt: str | None = Field(None, description="Name of the prompt for texts of which nothing else is said.")
+    dimensions: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(), description="Lengths to which a vector may be cut, if the model was trained for shorter vectors."
+    )
+    similarity: Similarity | None = Field(None, description="How vectors are compared, if the checkpoint states it.")
 
     @property
     def unstated(self) -> set[str]:
@@ -123,7 +140,8 @@ class FileRecord(_Record):
 class Manifest(_Record):
     """manifest.json. `golden_tolerance` bounds |Δ| ÷ max(1, max |output|) between the golden outputs and a run.
 
-    `accuracy_loss` names the gates that the bundle misses, where the export was told to let that pass.
+    `accuracy_loss` names the gates that the bundle misses, where the export was told to let that pass. `operators`
+    names those that the graph may use beside ONNX's own, as `domain::type`; schema 1 did not state them.
     """
 
     schema_version: int
@@ -135,6 +153,7 @@ class Manifest(_Record):
     golden_tolerance: float = Field(gt=0)
     accuracy: dict[str, float]
     accuracy_loss: tuple[str, ...] = ()
+    operators: tuple[str, ...] | None = None
 
     @field_validator("files")
     @classmethod

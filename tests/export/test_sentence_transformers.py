@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from bertexport.errors import ExportError
-from bertexport.source.sentence_files import read_sentence_files
-from bertserve.bundle import Bundle, Pooling
+from bertexport.source.sentence_files import ROOT_SETTINGS, read_sentence_files
+from bertserve.bundle import Bundle, Pooling, Similarity
 from bertserve.engine.items import Float32s, Item, Wanted
 from bertserve.engine.ort.session import Engine
 from bertserve.tasks.finish import normalize, pool
@@ -358,6 +358,25 @@ def test_a_setting_that_callers_follow_themselves_is_noted(
     root = write_older(tmp_path / "root")
     put(root / name, **settings)
     assert any(note in each for each in read_sentence_files(root).notes)
+
+
+def test_prompts_and_similarity_are_stated_by_the_manifest(tmp_path: Path, export: Export) -> None:
+    """By name, without empty ones, as the library's settings have them."""
+    root = write_encoder(tmp_path / "root")
+    write_modules(root, ("Transformer", ""), ("Pooling", "1_Pooling"))
+    put(root / "1_Pooling" / "config.json", **MEAN)
+    prompts = {"query": "ask: ", "document": ""}
+    put(root / ROOT_SETTINGS, prompts=prompts, default_prompt_name="query", similarity_fn_name="dot")
+    model = export(root).model
+    assert (model.prompts, model.default_prompt, model.similarity) == ({"query": "ask: "}, "query", Similarity.DOT)
+
+
+def test_a_similarity_that_the_library_does_not_know_is_refused(tmp_path: Path) -> None:
+    """The error names those that it knows."""
+    root = write_older(tmp_path / "root")
+    put(root / ROOT_SETTINGS, similarity_fn_name="jaccard")
+    with pytest.raises(ExportError, match=r"similarity_fn_name 'jaccard' .*known: cosine, dot, euclidean, manhattan"):
+        read_sentence_files(root)
 
 
 def test_files_that_the_library_passes_over_are_noted(tmp_path: Path) -> None:

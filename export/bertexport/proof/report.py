@@ -47,6 +47,10 @@ class Operators:
     exported: OperatorCounts
     optimized: OperatorCounts
 
+    def beside_standard(self) -> tuple[str, ...]:
+        """Names of the exported operators that are not ONNX's own, in order."""
+        return tuple(sorted(name for name in self.exported if "::" in name))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bertserve.bundle import Pooling
+from bertserve.bundle import Pooling, Similarity
 
 from bertexport.errors import ExportError
 from bertexport.source.checkpoint import read_json
@@ -51,6 +51,7 @@ class SentenceFiles:
     """directory: holds config.json and the weights. lowercase: whether texts are lower-cased before all else.
 
     tokenizer_settings: arguments of `AutoTokenizer.from_pretrained`; its model_max_length is the longest input.
+    prompts: by name, without empty ones. default_prompt: a name among them. similarity: if the folder states one.
     notes: settings that are not followed, or that callers have to follow themselves.
     """
 
@@ -59,6 +60,9 @@ class SentenceFiles:
     normalize: bool = False
     lowercase: bool = False
     tokenizer_settings: Mapping[str, Any] = field(default_factory=dict)
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str | None = None
+    similarity: Similarity | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -74,6 +78,7 @@ def read_sentence_files(root: Path) -> SentenceFiles:
     pooling, include_prompt = _choose_pooling(root, folders, settings.output)
     _check_normalize(root, folders)
     prompts = _read_prompts(model_config)
+    default_prompt = _read_default_prompt(model_config, prompts)
     if prompts and not include_prompt:
         raise ExportError(
             f"{root / folders['Pooling'] / 'config.json'}: include_prompt false leaves the tokens of a prompt out of "
@@ -86,8 +91,11 @@ def read_sentence_files(root: Path) -> SentenceFiles:
         normalize="Normalize" in folders,
         lowercase=settings.lowercase,
         tokenizer_settings=settings.tokenizer_settings,
+        prompts=prompts,
+        default_prompt=default_prompt,
+        similarity=_read_similarity(root, model_config),
         notes=(
-            *_note_prompts(prompts, model_config.get("default_prompt_name"), include_prompt=include_prompt),
+            *_note_prompts(prompts, default_prompt, include_prompt=include_prompt),
             *_note_pooling(folders, settings.output),
             *_note_dimension(model_config),
             *settings.notes,
@@ -173,14 +181,33 @@ def _read_prompts(model_config: Mapping[str, Any]) -> dict[str, str]:
     return {str(name): text for name, text in named if isinstance(text, str) and text.strip()}
 
 
-def _note_prompts(prompts: Mapping[str, str], default: object, *, include_prompt: bool) -> Iterator[str]:
+def _read_default_prompt(model_config: Mapping[str, Any], prompts: Mapping[str, str]) -> str | None:
+    name = model_config.get("default_prompt_name")
+    return name if isinstance(name, str) and name in prompts else None
+
+
+def _read_similarity(root: Path, model_config: Mapping[str, Any]) -> Similarity | None:
+    name = model_config.get("similarity_fn_name")
+    if name is None:
+        return None
+    try:
+        return Similarity(name)
+    except ValueError:
+        known = ", ".join(Similarity)
+        raise ExportError(
+            f"{root / ROOT_SETTINGS}: similarity_fn_name {name!r} is not known to sentence-transformers either; "
+            f"known: {known}"
+        ) from None
+
+
+def _note_prompts(prompts: Mapping[str, str], default: str | None, *, include_prompt: bool) -> Iterator[str]:
     """Prompts depend on the use of a text, so the server adds none."""
     if not include_prompt:
         yield "The tokens of a prompt are pooled too, though Pooling states include_prompt false; it names no prompt."
     if prompts:
         shown = ", ".join(repr(prompt) for prompt in list(dict.fromkeys(prompts.values()))[:PROMPTS_SHOWN])
         yield f"Made for texts that begin with a prompt, which callers write themselves: {shown}."
-    if isinstance(default, str) and default in prompts:
+    if default is not None:
         yield f"sentence-transformers puts {prompts[default]!r} before every text (default_prompt_name {default!r})."
 
 
