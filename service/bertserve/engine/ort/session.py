@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bertserve.bundle import Bundle, BundleError
 from bertserve.engine.items import Item, ItemOutputs
-from bertserve.engine.ort.mappings import detach
+from bertserve.engine.ort.private_memory import detach
 from bertserve.engine.ort.run_memory import FEW_MASKS, estimate_largest_run_bytes, estimate_run_bytes
 from bertserve.engine.packing import PackedBatch, pack, unpack
 
