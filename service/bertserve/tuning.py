@@ -10,9 +10,10 @@ from itertools import cycle
 from pathlib import Path
 
 from bertserve.bundle import read_bundle
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import read_golden
 from bertserve.engine.items import Item
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.observe.logs import log
 
 BUDGETS_TOKENS = (64, 128, 256, 512)
@@ -57,7 +58,7 @@ def tune(path: Path, cores: int) -> Layout:
     items = [case.item for case in read_golden(bundle.golden_path)]
     measurements = []
     for threads in possible_threads(cores):
-        engine = Engine(bundle, threads)
+        engine = open_engine(bundle, threads)
         for batch_tokens in BUDGETS_TOKENS:
             layout = Layout(lanes=cores // threads, lane_threads=threads, batch_tokens=batch_tokens)
             measurement = Measurement(layout=layout, tokens_per_second=_measure(engine, items, layout))

@@ -19,9 +19,9 @@ from bertserve.batching.line import Entry, Line, Request, Share
 from bertserve.batching.model import Model
 from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
 from bertserve.deadlines import has_passed
+from bertserve.engine.contract import Engine
 from bertserve.engine.items import Item, ItemOutputs
 from bertserve.engine.lanes import BatchResult, Job, Lanes
-from bertserve.engine.ort.session import Engine
 from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, Overloaded
 from bertserve.observe.logs import log_failure
 from bertserve.observe.metrics import Metrics

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bertserve.batching.line import Entry
+from bertserve.engine.contract import Engine
 from bertserve.engine.items import ItemOutputs
 from bertserve.engine.lanes import BatchResult
-from bertserve.engine.ort.session import Engine
 from bertserve.engine.packing import PackedBatch
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bertserve.batching.admission import Neighbour, Speed
 from bertserve.batching.line import Line
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.contract import Engine
 from bertserve.observe.metrics import ModelMetrics
 
 

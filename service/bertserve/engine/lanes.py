@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from bertserve.engine.contract import Engine, RunStop
 from bertserve.engine.items import Item, ItemOutputs
-from bertserve.engine.ort.session import Engine, RunStop
 from bertserve.engine.packing import PackedBatch
 
 # For what a lane is doing when it is told to end.
