@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+from collections.abc import Callable
 
 import pytest
 from bertserve.bundle import read_bundle
@@ -13,6 +14,29 @@ from bertserve.engine.opening import open_engine
 from bertserve.engine.packing import PackedBatch
 from scripted_engine import POISON, ScriptedEngine, item
 from servers import PRETRAINING
+
+
+class OneBatch(Job):
+    """A batch for the only lane. prepare: called when the lane takes it."""
+
+    def __init__(
+        self, engine: ScriptedEngine, batch: PackedBatch, prepare: Callable[[], object] = lambda: None
+    ) -> None:
+        self.results: queue.SimpleQueue[BatchResult | Exception | None] = queue.SimpleQueue()
+        self._engine = engine
+        self._batch = batch
+        self._prepare = prepare
+
+    @property
+    def engine(self) -> ScriptedEngine:
+        return self._engine
+
+    def take(self) -> PackedBatch:
+        self._prepare()
+        return self._batch
+
+    def done(self, result: BatchResult | Exception | None) -> None:
+        self.results.put(result)
 
 
 class WatchedEngine(ScriptedEngine):
@@ -32,11 +56,9 @@ class WatchedEngine(ScriptedEngine):
 def test_each_run_is_a_step_of_its_own(lanes: Lanes) -> None:
     """A batch that fails runs item by item; the watch must not take these runs for one long one."""
     engine = WatchedEngine(lanes)
-    batch = engine.pack([item(1, tokens=4), item(POISON, tokens=5)])
-    results: queue.SimpleQueue[BatchResult | Exception | None] = queue.SimpleQueue()
-    job = Job(engine=engine, take=lambda: batch, done=results.put)
+    job = OneBatch(engine, engine.pack([item(1, tokens=4), item(POISON, tokens=5)]))
     lanes.submit(job)
-    results.get(timeout=30)
+    job.results.get(timeout=30)
     steps = [step for step in engine.steps if step is not None]
     assert [step.tokens for step in steps] == [9, 4, 5]
     assert len({step.number for step in steps}) == 3
@@ -46,15 +68,9 @@ def test_each_run_is_a_step_of_its_own(lanes: Lanes) -> None:
 def test_lane_that_is_given_up_before_its_run_does_not_start_it(lanes: Lanes) -> None:
     """A new lane has its place, and the engine would be busy with a result that nobody takes."""
     engine = WatchedEngine(lanes)
-    batch = engine.pack([item(1)])
-    results: queue.SimpleQueue[BatchResult | Exception | None] = queue.SimpleQueue()
-
-    def take() -> PackedBatch:
-        lanes.replace(0)
-        return batch
-
-    lanes.submit(Job(engine=engine, take=take, done=results.put))
-    result = results.get(timeout=30)
+    job = OneBatch(engine, engine.pack([item(1)]), prepare=lambda: lanes.replace(0))
+    lanes.submit(job)
+    result = job.results.get(timeout=30)
     assert isinstance(result, BatchResult)
     assert [type(outcome) for outcome in result.outcomes] == [RuntimeError]
     assert engine.batches == []

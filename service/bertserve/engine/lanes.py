@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from bertserve.engine.contract import Engine, RunStop
 from bertserve.engine.items import Item, ItemOutputs
@@ -37,14 +37,21 @@ class BatchResult:
     failures: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Job:
-    """A batch for a lane. `take` is called on the lane when its turn comes, and may give None if nobody wants it any
-    more; `done` is called on the lane with the result, None where nothing ran, or what was raised beside any run."""
+class Job(Protocol):
+    """A batch for a lane, which calls its methods."""
 
-    engine: Engine
-    take: Callable[[], PackedBatch | None]
-    done: Callable[[BatchResult | Exception | None], None]
+    @property
+    def engine(self) -> Engine:
+        """What runs it."""
+        ...
+
+    def take(self) -> PackedBatch | None:
+        """The batch to run. None if nobody waits for it any longer."""
+        ...
+
+    def done(self, result: BatchResult | Exception | None) -> None:
+        """Called once, with the result, None if nothing ran, or the error if one was raised outside a run."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
