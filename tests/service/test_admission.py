@@ -13,8 +13,8 @@ REFUSALS = {
     "fits unless a moment is slower": (10, 1.49 * CAUTION, {"wait_seconds": 1.0, "run_seconds": 0.5}, Refusal.WAIT),
     "larger than the queue": (101, None, {}, Refusal.TOO_LARGE),
     "line full": (10, None, {"line_tokens": 91}, Refusal.QUEUE_FULL),
-    "fits beside a large request": (10, None, {"line_tokens": 20, "tokens_behind": 500}, None),
-    "no room behind the line": (60, None, {"line_tokens": 20, "tokens_behind": 61}, Refusal.QUEUE_FULL),
+    "fits beside a large request": (10, None, {"line_tokens": 20, "backlog_tokens": 500}, None),
+    "no room behind the line": (60, None, {"line_tokens": 20, "backlog_tokens": 61}, Refusal.QUEUE_FULL),
     "wait outlasts the caller": (10, 1.0, {"wait_seconds": 0.9, "run_seconds": 0.2}, Refusal.WAIT),
     "shares a batch that outlasts the caller": (10, 1.0, {"run_seconds": 0.1, "batch_seconds": 0.9}, Refusal.WAIT),
     "hopeless even alone": (10, 0.1, {"run_seconds": 0.2}, Refusal.DEADLINE),
@@ -24,7 +24,7 @@ REFUSALS = {
 @pytest.mark.parametrize(("tokens", "remaining", "load", "expected"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_refusal(tokens: int, remaining: float | None, load: dict[str, float], expected: Refusal | None) -> None:
     """Each reason to refuse, and the border beside it."""
-    empty = {"line_tokens": 0, "tokens_behind": 0, "wait_seconds": 0.0, "run_seconds": 0.0, "batch_seconds": 0.0}
+    empty = {"line_tokens": 0, "backlog_tokens": 0, "wait_seconds": 0.0, "run_seconds": 0.0, "batch_seconds": 0.0}
     fields = {"limit_tokens": 100, "window_tokens": 20, **empty, **load}
     assert refuse(tokens, remaining, Load(**fields)) is expected  # type: ignore[arg-type]
 

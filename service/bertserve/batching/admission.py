@@ -67,15 +67,15 @@ class Refusal(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """line_tokens, tokens_behind: what waits of a bundle, in line and behind it; each is bounded by limit_tokens. What
-    streams have behind it is not counted: each stream is bounded by itself.
+    """line_tokens, backlog_tokens: what waits of a bundle, in line and behind it; each is bounded by limit_tokens. The
+    backlog of streams is not counted: each stream is bounded by itself.
 
     window_tokens: what one request may have in line. wait_seconds: until the request's last item would start.
     run_seconds: the request's own time on idle lanes. batch_seconds: of the batch that its last item would share.
     """
 
     line_tokens: int
-    tokens_behind: int
+    backlog_tokens: int
     limit_tokens: int
     window_tokens: int
     wait_seconds: float
@@ -96,7 +96,7 @@ def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal 
         return Refusal.DEADLINE
     in_line = min(tokens, load.window_tokens)
     behind = tokens - in_line
-    if load.line_tokens + in_line > load.limit_tokens or (behind and load.tokens_behind + behind > load.limit_tokens):
+    if load.line_tokens + in_line > load.limit_tokens or (behind and load.backlog_tokens + behind > load.limit_tokens):
         return Refusal.QUEUE_FULL
     if remaining_seconds is not None and CAUTION * load.expected_seconds > remaining_seconds:
         return Refusal.WAIT
@@ -112,7 +112,7 @@ def describe(refusal: Refusal, tokens: int, load: Load) -> str:
         case Refusal.DEADLINE:
             return f"the request takes {max(load.run_seconds, 0.001):.3f} s, the deadline is nearer"
         case Refusal.QUEUE_FULL:
-            waiting = max(load.line_tokens, load.tokens_behind)
+            waiting = max(load.line_tokens, load.backlog_tokens)
             allowed = f"{load.limit_tokens} may wait (the server's --queue-tokens)"
             return f"the queue is full: {waiting} tokens wait, this request adds {tokens} or more, {allowed}"
     seconds = f"in about {load.expected_seconds:.3f} s, {load.wait_seconds:.3f} s of them in line"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bertserve.batching.admission import Load, Refusal, Speed, describe, estimate_rest, estimate_wait, refuse
-from bertserve.batching.line import Entry, Line, Request, Share
+from bertserve.batching.line import Entry, Line, Request, Window
 from bertserve.batching.model import Model
 from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
 from bertserve.batching.running import Result, RunningBatch, fail
@@ -68,8 +68,8 @@ class Batcher:
         line = model.line
         self._metrics.watch_queue(
             name,
-            tokens=lambda: line.tokens + line.tokens_behind,
-            items=lambda: len(line) + line.items_behind,
+            tokens=lambda: line.waiting_tokens,
+            items=lambda: line.waiting_items,
             oldest_seconds=lambda: model.oldest_seconds,
             wait_seconds=lambda: self._wait_seconds(model, SHORTEST_ITEM_TOKENS),
         )
@@ -109,12 +109,12 @@ class Batcher:
         request = Request(
             number=next(self._numbers),
             items=items,
+            tokens=tokens,
             finish=finish,
             arrived=arrived,
             deadline=deadline,
-            share=model.line.streams if in_stream else Share(),
+            window=model.line.streams if in_stream else Window(model.line.backlog),
             ended=self._loop.create_future(),
-            tokens_behind=tokens,
         )
         model.line.join(request, arrived)
         self._dispatch()
@@ -156,7 +156,7 @@ class Batcher:
         self._check_service()
         load = Load(
             line_tokens=model.line.tokens,
-            tokens_behind=model.line.tokens_behind - model.line.streams.tokens_behind,
+            backlog_tokens=model.line.backlog.tokens,
             limit_tokens=self._queue_limit_tokens,
             window_tokens=self._limits.batch_tokens,
             wait_seconds=self._wait_seconds(model, tokens),

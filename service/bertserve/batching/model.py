@@ -26,10 +26,9 @@ class Model:
 
     def as_neighbour(self, model: Model, batch_tokens: int) -> Neighbour:
         """What another bundle has to expect of this one, which has a line. batch_tokens: budget of a batch."""
-        waiting = self.line.tokens + self.line.tokens_behind
         batch = max(batch_tokens, next(iter(self.line)).tokens)  # one longer item runs alone
         return Neighbour(
-            waiting_seconds=waiting / self.speed.tokens_per_second,
+            waiting_seconds=self.line.waiting_tokens / self.speed.tokens_per_second,
             batch_seconds=batch / self.speed.tokens_per_second,
             is_next=self.last_batch <= model.last_batch,
         )
