@@ -157,7 +157,7 @@ def test_export_uses_of_the_server_what_it_verifies_with() -> None:
 def test_decisions_have_no_clock_thread_or_loop(module: str) -> None:
     """They are pure functions."""
     known = {name.split(".")[0] for name in imports(SERVER[f"bertserve.{module}"])}
-    assert known <= {"__future__", "collections", "dataclasses", "enum", "itertools"}
+    assert known <= {"__future__", "collections", "dataclasses", "enum", "itertools", "typing"}
 
 
 def test_environment_is_read_in_settings_only() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bertserve.batching.admission import Load, Refusal, Speed, describe, estimate_rest, estimate_wait, refuse
+from bertserve.batching.admission import Load, Refusal, Speed, Work, describe, estimate_wait, refuse, weigh
 from bertserve.batching.line import Entry, Line, Request, Window
 from bertserve.batching.model import Model
 from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
@@ -71,7 +71,7 @@ class Batcher:
             tokens=lambda: line.waiting_tokens,
             items=lambda: line.waiting_items,
             oldest_seconds=lambda: model.oldest_seconds,
-            wait_seconds=lambda: self._wait_seconds(model, SHORTEST_ITEM_TOKENS),
+            wait_seconds=lambda: estimate_wait(SHORTEST_ITEM_TOKENS, self._work(model, time.monotonic())),
         )
 
     @property
@@ -154,15 +154,7 @@ class Batcher:
 
     def _admit(self, model: Model, tokens: int, longest: int, deadline: float | None, now: float) -> None:
         self._check_service()
-        load = Load(
-            line_tokens=model.line.tokens,
-            backlog_tokens=model.line.backlog.tokens,
-            limit_tokens=self._queue_limit_tokens,
-            window_tokens=self._limits.batch_tokens,
-            wait_seconds=self._wait_seconds(model, tokens),
-            run_seconds=max(longest, tokens / self._lanes.count) / model.speed.tokens_per_second,
-            batch_seconds=min(self._limits.batch_tokens, model.line.tokens + tokens) / model.speed.tokens_per_second,
-        )
+        load = weigh(tokens, longest, self._queue_limit_tokens, self._work(model, now))
         refusal = refuse(tokens, None if deadline is None else deadline - now, load)
         if refusal is not None:
             raise self._refused(model, refusal, tokens, load)
@@ -233,22 +225,13 @@ class Batcher:
         now = time.monotonic()
         model.count_dropped(request, model.line.drop(request, now), now)
 
-    def _wait_seconds(self, model: Model, tokens: int) -> float:
-        """Until the last item of a request of so many tokens would start: behind the batches under way too."""
-        ahead, batch_tokens = model.line.tokens_ahead(tokens), self._limits.batch_tokens
-        others = [other for other in self._models.values() if other.line and other is not model]
-        neighbours = [other.as_neighbour(model, batch_tokens) for other in others]
-        turns = -(-(ahead + tokens) // batch_tokens)
-        wait = estimate_wait(ahead / model.speed.tokens_per_second, turns, neighbours, self._lanes.count)
-        return wait + self._under_way_seconds()
-
-    def _under_way_seconds(self) -> float:
-        """Until the batches under way leave a lane free."""
-        if len(self._running) < self._lanes.count:
-            return 0.0
-        now = time.monotonic()
-        rests = (
-            estimate_rest(batch.packed.token_count, batch.model.speed.tokens_per_second, batch.started, now)
-            for batch in self._running.values()
+    def _work(self, model: Model, now: float) -> Work:
+        """What the lanes have to do, seen from one bundle."""
+        return Work(
+            own=model.queued,
+            others=[other.queued for other in self._models.values() if other.line and other is not model],
+            running=[batch.progress for batch in self._running.values()],
+            lanes=self._lanes.count,
+            batch_tokens=self._limits.batch_tokens,
+            now=now,
         )
-        return sum(rests) / self._lanes.count

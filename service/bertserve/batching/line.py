@@ -126,14 +126,6 @@ class Line:
         yield from (entry.request for entry in self._entries.values())
         yield from self.streams.requests
 
-    def tokens_ahead(self, tokens: int) -> int:
-        """Tokens that run before the last item of a request of so many tokens that would join now.
-
-        In every round through the line each request gets a window.
-        """
-        rounds = -(-tokens // self._window_tokens)
-        return min(rounds * self.tokens, self.waiting_tokens)
-
     def join(self, request: Request, now: float) -> None:
         """Put a request at the end of the line, and what does not fit into its window behind it."""
         request.window.backlog.add(request.tokens, len(request.items))

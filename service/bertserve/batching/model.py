@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from bertserve.batching.admission import Neighbour, Speed
+from bertserve.batching.admission import Queued, Speed
 from bertserve.batching.line import Line, Request
 from bertserve.deadlines import has_passed
 from bertserve.engine.contract import Engine
@@ -24,13 +24,17 @@ class Model:
     metrics: ModelMetrics
     last_batch: int = -1
 
-    def as_neighbour(self, model: Model, batch_tokens: int) -> Neighbour:
-        """What another bundle has to expect of this one, which has a line. batch_tokens: budget of a batch."""
-        batch = max(batch_tokens, next(iter(self.line)).tokens)  # one longer item runs alone
-        return Neighbour(
-            waiting_seconds=self.line.waiting_tokens / self.speed.tokens_per_second,
-            batch_seconds=batch / self.speed.tokens_per_second,
-            is_next=self.last_batch <= model.last_batch,
+    @property
+    def queued(self) -> Queued:
+        """What waits of it now."""
+        line = self.line
+        return Queued(
+            line_tokens=line.tokens,
+            backlog_tokens=line.backlog.tokens,
+            stream_backlog_tokens=line.streams.backlog.tokens,
+            next_tokens=next(iter(line)).tokens if line else 0,
+            tokens_per_second=self.speed.tokens_per_second,
+            last_batch=self.last_batch,
         )
 
     @property

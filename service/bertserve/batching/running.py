@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from bertserve.batching.admission import Running
 from bertserve.batching.line import Entry, Request
 from bertserve.batching.model import Model
 from bertserve.engine.contract import Engine
@@ -39,6 +40,11 @@ class RunningBatch(Job):
     @property
     def engine(self) -> Engine:
         return self.model.engine
+
+    @property
+    def progress(self) -> Running:
+        """How far it is."""
+        return Running(self.packed.token_count, self.model.speed.tokens_per_second, self.started)
 
     def take(self) -> PackedBatch | None:
         self.started = time.monotonic()
