@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Any
 
 from bertserve.__main__ import main
-from bertserve.engine.ort.session import Engine, RunStop
+from bertserve.bundle import Bundle
+from bertserve.engine.contract import RunStop
+from bertserve.engine.items import ItemOutputs
+from bertserve.engine.opening import DEFAULT_RUNTIME, RUNTIMES
+from bertserve.engine.ort.runtime import OrtRuntime
+from bertserve.engine.ort.session import OrtEngine
 from bertserve.engine.packing import PackedBatch
 
 LONGEST = 64
-run = Engine.run
 
 
-def run_or_die(engine: Engine, batch: PackedBatch, stop: RunStop | None = None) -> Any:
-    if any(item.length > LONGEST for item in batch.items):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return run(engine, batch, stop)
+class DeadlyEngine(OrtEngine):
+    def run(self, batch: PackedBatch, stop: RunStop | None = None) -> list[ItemOutputs]:
+        if any(item.length > LONGEST for item in batch.items):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().run(batch, stop)
+
+
+class DeadlyRuntime(OrtRuntime):
+    def open(self, bundle: Bundle, threads: int) -> DeadlyEngine:
+        return DeadlyEngine(bundle, threads)
 
 
 if __name__ == "__main__":
-    Engine.run = run_or_die  # type: ignore[method-assign]
+    RUNTIMES[DEFAULT_RUNTIME] = DeadlyRuntime()
     main()

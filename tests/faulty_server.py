@@ -8,21 +8,30 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 from bertserve.__main__ import main
-from bertserve.engine.ort.session import Engine, RunStop
+from bertserve.bundle import Bundle
+from bertserve.engine.contract import RunStop
+from bertserve.engine.items import ItemOutputs
+from bertserve.engine.opening import DEFAULT_RUNTIME, RUNTIMES
+from bertserve.engine.ort.runtime import OrtRuntime
+from bertserve.engine.ort.session import OrtEngine
 from bertserve.engine.packing import PackedBatch
 
 STALL_WHILE = Path(os.environ["STALL_WHILE"])
-run = Engine.run
 
 
-def run_or_stall(engine: Engine, batch: PackedBatch, stop: RunStop | None = None) -> Any:
-    while STALL_WHILE.exists():
-        time.sleep(0.01)
-    return run(engine, batch, stop)
+class StallingEngine(OrtEngine):
+    def run(self, batch: PackedBatch, stop: RunStop | None = None) -> list[ItemOutputs]:
+        while STALL_WHILE.exists():
+            time.sleep(0.01)
+        return super().run(batch, stop)
 
 
-Engine.run = run_or_stall  # type: ignore[method-assign]
+class StallingRuntime(OrtRuntime):
+    def open(self, bundle: Bundle, threads: int) -> StallingEngine:
+        return StallingEngine(bundle, threads)
+
+
+RUNTIMES[DEFAULT_RUNTIME] = StallingRuntime()
 main()

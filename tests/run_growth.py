@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from bertserve.bundle import GRAPH_DATA_NAME, GRAPH_NAME
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 
 
 def peak_mib() -> int:
@@ -27,7 +27,7 @@ folder, tokens, layer = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 bundle: Any = SimpleNamespace(
     graph_path=folder / GRAPH_NAME, graph_data_path=folder / GRAPH_DATA_NAME, model=SimpleNamespace(position_offset=0)
 )
-engine = Engine(bundle, threads=1)
+engine = open_engine(bundle, threads=1)
 before = peak_mib()
 ids, segments = np.full(tokens, 7), np.zeros(tokens, np.int64)
 engine.run_items([Item(input_ids=ids, token_type_ids=segments, wanted=Wanted(layers=(layer,)))])

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 from bertserve.batching.batcher import Batcher
+from bertserve.bundle import read_bundle
+from bertserve.engine.contract import Engine, RunStop
 from bertserve.engine.items import Item, ItemOutputs, Wanted
-from bertserve.engine.ort.session import RunStop
 from bertserve.engine.packing import PackedBatch, pack
 from bertserve.observe.metrics import Metrics
+from servers import PRETRAINING
 
 POISON = 99
 BATCH_TOKENS = 32
 QUEUE_TOKENS = 200
 
 
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Answers each item with its first id; raises where an item holds POISON; runs only while its gate is open.
 
     unpackable: an id that cannot be packed. most_items: beyond so many in a batch, the run raises `error`.
     """
 
     def __init__(self) -> None:
+        self.bundle = read_bundle(PRETRAINING)
         self.unpackable = -1
         self.most_items = 1000
         self.error: Exception = MemoryError()
@@ -31,12 +35,12 @@ class ScriptedEngine:
         self.batches: list[list[int]] = []
         self.entered = threading.Semaphore(0)
 
-    def pack(self, items: list[Item]) -> PackedBatch:
+    def pack(self, items: Sequence[Item]) -> PackedBatch:
         if any(self.unpackable in item.input_ids for item in items):
             raise MemoryError
         return pack(items, position_offset=0)
 
-    def run(self, batch: PackedBatch, stop: RunStop) -> list[ItemOutputs]:  # noqa: ARG002
+    def run(self, batch: PackedBatch, stop: RunStop | None = None) -> list[ItemOutputs]:  # noqa: ARG002
         self.batches.append([int(item.input_ids[0]) for item in batch.items])
         self.entered.release()
         assert self.gate.wait(timeout=30)
@@ -45,6 +49,12 @@ class ScriptedEngine:
         if len(batch.items) > self.most_items:
             raise self.error
         return [ItemOutputs(pooled=item.input_ids[:1].astype(np.float32)) for item in batch.items]
+
+    def estimate_run_bytes(self, tokens: int) -> int:
+        return tokens
+
+    def estimate_largest_run_bytes(self, longest_text: int, batch_tokens: int) -> int:
+        return max(longest_text, batch_tokens)
 
     def wait_until_entered(self) -> None:
         assert self.entered.acquire(timeout=30)
@@ -56,7 +66,8 @@ def item(number: int, tokens: int = 4) -> Item:
 
 
 def read_number(index: int, outputs: ItemOutputs) -> int:  # noqa: ARG001
-    return int(outputs.pooled[0])  # type: ignore[index]
+    assert outputs.pooled is not None
+    return int(outputs.pooled[0])
 
 
 def ask(

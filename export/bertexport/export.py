@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bertserve.bundle import GOLDEN_NAME, Head, Manifest, read_bundle, record_files, write_manifest
 from bertserve.engine.golden import check_golden, write_golden
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.tokenizer import Text
 
 from bertexport.errors import ExportError, explain_unexpected
@@ -84,7 +84,7 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
         with progress.step("Check the bundle as the server does"):
             # The first engine's weights need not lie in memory beside the second's.
             del trial
-            check_golden(Engine(read_bundle(staging), count_threads()))
+            check_golden(open_engine(read_bundle(staging), count_threads()))
     return result
 
 

@@ -18,7 +18,8 @@ from bertserve.bundle import (
     bundle_identity,
     record_files,
 )
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.contract import Engine
+from bertserve.engine.ort.session import OrtEngine
 
 from bertexport.errors import ExportError
 from bertexport.fit.quantization import Int8Plan
@@ -89,10 +90,10 @@ def _open_engine(bundle: Bundle) -> tuple[Engine, Operators]:
     with tempfile.TemporaryDirectory(dir=bundle.path) as folder:
         optimized = Path(folder) / GRAPH_NAME
         try:
-            engine = Engine(bundle, count_threads(), optimized)
+            engine = OrtEngine(bundle, count_threads(), optimized)
         except BundleError:
             # Either the graph cannot be loaded, or what the session makes of it cannot be written.
-            Engine(bundle, count_threads())
+            OrtEngine(bundle, count_threads())
             raise ExportError(
                 "ONNX Runtime cannot write the graph as it runs it beside the bundle; is there space left?"
             ) from None

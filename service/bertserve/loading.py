@@ -11,7 +11,7 @@ from pathlib import Path
 from bertserve.batching.admission import Speed
 from bertserve.bundle import TOKENIZER_NAME, Bundle, check_hashes, open_bundle
 from bertserve.engine.golden import prove_golden, read_golden
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.models import ServedModel
 from bertserve.process.memory import resident_bytes
 from bertserve.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ def load_model(name: str, path: Path, lane_threads: int, loaded: Sequence[Served
     with ThreadPoolExecutor(1) as beside:
         checking = beside.submit(check_hashes, bundle)
         try:
-            engine = Engine(bundle, lane_threads)
+            engine = open_engine(bundle, lane_threads)
         finally:
             # Even where the graph did not load: a changed file says why.
             checking.result()

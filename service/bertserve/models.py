@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bertserve.bundle import Bundle, ModelFacts
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import GoldenCase
-from bertserve.engine.ort.session import Engine
 from bertserve.errors import UnknownModel
 from bertserve.tokenizer import Tokenizer
 

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import grpc
 from bertapi.oip import inference_pb2, inference_pb2_grpc
@@ -25,6 +24,7 @@ from bertserve.doors.grpc.oip.service import InferenceServicer
 from bertserve.doors.grpc.port import ServerError, bind, join_address, make_grpc_server, open_guards
 from bertserve.doors.grpc.reflection import add_reflection
 from bertserve.doors.http.probes import Probes
+from bertserve.engine.contract import LanePlan
 from bertserve.engine.golden import prove_golden
 from bertserve.engine.lanes import Lanes
 from bertserve.loading import find_memory_shortage, load_models, measure_speed
@@ -38,7 +38,7 @@ from bertserve.settings import Settings, named_bundles
 from bertserve.supervision.supervisor import Supervisor
 from bertserve.tasks.analysis import Analyzer
 from bertserve.tasks.limits import Limits
-from bertserve.tuning import tune
+from bertserve.tuning import find_plan
 
 BERT_SERVICE = bert_service_pb2.DESCRIPTOR.services_by_name["BertService"]
 OPEN_INFERENCE = inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
@@ -107,11 +107,11 @@ async def open_server(settings: Settings) -> AsyncIterator[Server]:
     guards = open_guards(settings, metrics)
     cores = usable_cores()
     loop = asyncio.get_running_loop()
-    settings = await loop.run_in_executor(None, _tuned, settings, next(iter(bundles.values())), cores)
-    lanes = _open_lanes(settings, cores)
-    served = await loop.run_in_executor(None, load_models, bundles, settings.lane_threads)
-    _warn_of_memory(settings, lanes, served)
-    batcher = _make_batcher(settings, lanes, served, metrics)
+    plan = await loop.run_in_executor(None, find_plan, settings, next(iter(bundles.values())), cores)
+    lanes = _open_lanes(plan, cores)
+    served = await loop.run_in_executor(None, load_models, bundles, plan.lane_threads)
+    _warn_of_memory(settings, plan, served)
+    batcher = _make_batcher(settings, plan, lanes, served, metrics)
     analyzer = Analyzer(batcher, _limits(settings), metrics)
     open_calls = OpenCalls()
     services = _services(settings)
@@ -155,14 +155,9 @@ def _addresses(settings: Settings, grpc_port: int, metrics_port: int) -> Address
     )
 
 
-def _tuned(settings: Settings, bundle: Path, cores: int) -> Settings:
-    return settings.model_copy(update=asdict(tune(bundle, cores))) if settings.tune else settings
-
-
-def _open_lanes(settings: Settings, cores: int) -> Lanes:
-    lanes = Lanes(max(1, cores // settings.lane_threads) if settings.lanes == "auto" else settings.lanes)
-    log("lanes", lanes=lanes.count, lane_threads=settings.lane_threads, batch_tokens=settings.batch_tokens, cores=cores)
-    return lanes
+def _open_lanes(plan: LanePlan, cores: int) -> Lanes:
+    log("lanes", **asdict(plan), cores=cores)
+    return Lanes(plan.lanes)
 
 
 def _services(settings: Settings) -> dict[str, dict[str, str]]:
@@ -180,8 +175,10 @@ def _is_ready(supervisor: Supervisor, open_calls: OpenCalls) -> bool:
     return supervisor.is_ready and not open_calls.is_leaving
 
 
-def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], metrics: Metrics) -> Batcher:
-    limits = BatchLimits(batch_tokens=settings.batch_tokens, overtaken_seconds=settings.max_wait_overtaken)
+def _make_batcher(
+    settings: Settings, plan: LanePlan, lanes: Lanes, served: list[ServedModel], metrics: Metrics
+) -> Batcher:
+    limits = BatchLimits(batch_tokens=plan.batch_tokens, overtaken_seconds=settings.max_wait_overtaken)
     batcher = Batcher(lanes, limits, settings.queue_tokens, metrics)
     for model in served:
         manifest = model.bundle.manifest
@@ -196,16 +193,16 @@ def _make_batcher(settings: Settings, lanes: Lanes, served: list[ServedModel], m
     return batcher
 
 
-def _warn_of_memory(settings: Settings, lanes: Lanes, served: list[ServedModel]) -> None:
+def _warn_of_memory(settings: Settings, plan: LanePlan, served: list[ServedModel]) -> None:
     shortage = find_memory_shortage(
-        served, read_memory_limit(), lanes.count, queue_tokens=settings.queue_tokens, batch_tokens=settings.batch_tokens
+        served, read_memory_limit(), plan.lanes, queue_tokens=settings.queue_tokens, batch_tokens=plan.batch_tokens
     )
     if shortage is not None:
         log_warning(
             "the memory limit is lower than the largest batches need, so the kernel may end the process; raise the "
             "limit, or lower --lanes, --batch-tokens or --queue-tokens",
             **asdict(shortage),
-            lanes=lanes.count,
+            lanes=plan.lanes,
         )
 
 

@@ -85,11 +85,12 @@ class Settings(BaseSettings):
     lanes: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="Batches that run at the same time; auto: one per core of the CPU quota."
     )
-    lane_threads: int = Field(
-        1, ge=1, le=1024, description="Threads of one lane; lanes × threads should not exceed the cores."
+    lane_threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto", description="Threads of one lane; auto: 1. Lanes × threads should not exceed the cores."
     )
-    batch_tokens: int = Field(
-        256, ge=1, description="Tokens in a batch at most, save for one longer text; more delays short texts."
+    batch_tokens: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
+        "auto",
+        description="Tokens in a batch at most, except one longer text; auto: 256. More delays short texts.",
     )
     tune: bool = Field(
         False,

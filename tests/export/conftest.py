@@ -14,7 +14,8 @@ import torch
 from bertexport.export import ExportResult, export_checkpoint
 from bertexport.request import ExportRequest
 from bertserve.bundle import Bundle, read_bundle
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.contract import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import write_checkpoint
 
 ALL_HEADS = ("masked_lm", "next_sentence", "sequence_classification")
@@ -67,7 +68,7 @@ def full_export(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExportR
 
 @pytest.fixture(scope="session")
 def full_engine(full_export: tuple[Path, ExportResult]) -> Engine:
-    return Engine(read_bundle(full_export[0]), threads=1)
+    return open_engine(read_bundle(full_export[0]), threads=1)
 
 
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]

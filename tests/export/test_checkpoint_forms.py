@@ -12,7 +12,7 @@ import tokenizers
 import transformers
 from bertserve.bundle import Bundle, Head, Pooling, ProblemType
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 
 from .conftest import Export
@@ -79,7 +79,7 @@ def last_hidden(bundle: Bundle) -> np.ndarray:
     item = Item(
         input_ids=np.arange(40, 57), token_type_ids=np.zeros(17, dtype=np.int64), wanted=Wanted(layers=(layer,))
     )
-    return Engine(bundle, threads=1).run_items([item])[0].layers[layer]
+    return open_engine(bundle, threads=1).run_items([item])[0].layers[layer]
 
 
 def test_the_hubs_bert_base_uncased_exports_with_all_its_heads(tmp_path: Path, export: Export) -> None:

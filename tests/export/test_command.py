@@ -18,7 +18,7 @@ from bertexport.paths import show
 from bertexport.request import ExportRequest
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import write_checkpoint
 
 from .conftest import RunCommand, SilentSteps, command_environment
@@ -51,7 +51,7 @@ def test_a_checkpoint_becomes_a_bundle(tmp_path: Path, brief_texts: Path, run_co
     assert "nested[red]/bundle:completeandverified" in "".join(result.stdout.split())
     assert bundle.manifest.bundle_id[:16] in result.stdout
     assert "masked lm top1 agreement" in result.stdout
-    check_golden(Engine(bundle, threads=1))
+    check_golden(open_engine(bundle, threads=1))
     assert [path.name for path in output.parent.iterdir()] == ["bundle"]
 
 

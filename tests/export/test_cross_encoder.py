@@ -14,7 +14,7 @@ from bertexport.source.checkpoint import read_json
 from bertexport.source.label_activation import find_untrusted_activation, read_label_activation
 from bertserve.bundle import Bundle, LabelActivation, ProblemType, open_bundle
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.tasks.finish import score_labels
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import write_checkpoint
@@ -60,7 +60,7 @@ def write_ranker(directory: Path, config: dict[str, Any], sentence: dict[str, An
 
 def scores_of(bundle: Bundle, pairs: list[tuple[str, str]]) -> list[list[float]]:
     """As the server makes them, each pair's in the order of the labels."""
-    tokenizer, engine = Tokenizer(bundle.tokenizer_path, bundle.model), Engine(bundle, threads=1)
+    tokenizer, engine = Tokenizer(bundle.tokenizer_path, bundle.model), open_engine(bundle, threads=1)
     texts = tokenizer.tokenize([Text(text=a, text_pair=b) for a, b in pairs], Truncation.ERROR)
     wanted = Wanted(classify=True)
     items = [Item(input_ids=t.input_ids, token_type_ids=t.token_type_ids, wanted=wanted) for t in texts]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Item, ItemOutputs, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import write_checkpoint
 
 from .conftest import ALL_HEADS, Export
@@ -58,7 +59,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 def test_every_output_equals_pytorch(config: dict[str, Any], tmp_path: Path, export: Export) -> None:
     """Every layer, the pooler, the whole masked-word distribution, and both kinds of logits lie within the gate."""
     checkpoint = write_checkpoint(tmp_path / "checkpoint", ALL_HEADS, **config)
-    engine = Engine(export(checkpoint), threads=1)
+    engine = open_engine(export(checkpoint), threads=1)
     items = draw_items(engine)
     for item, outputs, expected in zip(items, engine.run_items(items), run_pytorch(checkpoint, items), strict=True):
         for name, values in flatten(outputs).items():
@@ -74,7 +75,7 @@ def test_an_untied_decoder_is_decoded_with_its_own_weights(tmp_path: Path, expor
     words, bias = tensors["bert.embeddings.word_embeddings.weight"], tensors["cls.predictions.bias"]
     tensors |= {"cls.predictions.decoder.weight": words[::-1].copy(), "cls.predictions.decoder.bias": bias[::-1].copy()}
     write_tensors(checkpoint, tensors)
-    engine = Engine(export(checkpoint), threads=1)
+    engine = open_engine(export(checkpoint), threads=1)
     items = draw_items(engine)[:3]
     for outputs, expected in zip(engine.run_items(items), run_pytorch(checkpoint, items), strict=True):
         assert relative_difference(outputs.target_log_probabilities, expected["target_log_probabilities"]) <= GATE

@@ -11,9 +11,10 @@ import pytest
 import torch
 import transformers
 from bertserve.bundle import Bundle, Head, ProblemType
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Item, ItemOutputs, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import read_tensors, write_tensors
 from family_checkpoints import SAMPLES, write_family_checkpoint
 
@@ -110,7 +111,7 @@ def test_a_padding_token_in_a_text_counts_for_nothing(tmp_path: Path, export: Ex
     checkpoint = write_family_checkpoint(tmp_path / "checkpoint", "roberta", BOTH)
     bundle = export(checkpoint)
     item = draw_item(np.array([0, 9, 1, 1, 30, 4, 1, 2]), bundle.model.layer_count)
-    compare(Engine(bundle, threads=1), checkpoint, [item])
+    compare(open_engine(bundle, threads=1), checkpoint, [item])
 
 
 def test_a_discriminators_own_head_is_left_out_and_noted(tmp_path: Path, export: Export) -> None:
@@ -145,7 +146,7 @@ def test_an_untied_decoder_is_decoded_with_its_own_weights(family: str, tmp_path
 
 def check_equality(checkpoint: Path, export: Export, heads: tuple[str, ...] = BOTH) -> Bundle:
     bundle = export(checkpoint)
-    engine = Engine(bundle, threads=1)
+    engine = open_engine(bundle, threads=1)
     rng, model = np.random.default_rng(1), bundle.model
     padding = model.position_offset - 1
     drawn = [rng.integers(0, model.vocabulary_size, length) for length in LENGTHS]

@@ -14,7 +14,7 @@ from bertexport.proof.verification import Verdict
 from bertexport.request import ExportRequest
 from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,4 +101,4 @@ def test_an_accuracy_loss_that_is_allowed_is_marked(tmp_path: Path, brief_texts:
     bundle = read_bundle(tmp_path / "bundle")
     assert bundle.manifest.accuracy_loss == result.verdict.failures != ()
     assert "Less accurate than it should be" in (tmp_path / "bundle" / "REPORT.md").read_text(encoding="utf-8")
-    check_golden(Engine(bundle, threads=1))
+    check_golden(open_engine(bundle, threads=1))

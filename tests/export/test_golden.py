@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bertexport.export import ExportResult
 from bertserve.bundle import Bundle, BundleError, Head, read_bundle
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import (
     GoldenCase,
     check_golden,
@@ -17,7 +18,7 @@ from bertserve.engine.golden import (
     relative_difference,
     write_golden,
 )
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import write_checkpoint
 
 from .conftest import Export
@@ -64,14 +65,14 @@ def test_other_outputs_are_refused(name: str, bundle: Bundle) -> None:
     cases = read_golden(bundle.golden_path)
     write_golden(bundle.golden_path, [*cases[:-1], alter(cases[-1], name, 0.1)])
     with pytest.raises(BundleError, match=rf"golden.npz: on this machine {name} differs .*; use an onnxruntime"):
-        check_golden(Engine(bundle, threads=1))
+        check_golden(open_engine(bundle, threads=1))
 
 
 def test_a_difference_within_the_tolerance_passes(bundle: Bundle) -> None:
     """Other instruction sets round differently."""
     cases = read_golden(bundle.golden_path)
     write_golden(bundle.golden_path, [alter(cases[0], "pooled", bundle.manifest.golden_tolerance / 2), *cases[1:]])
-    check_golden(Engine(bundle, threads=1))
+    check_golden(open_engine(bundle, threads=1))
 
 
 def test_nan_never_passes(bundle: Bundle) -> None:
@@ -79,7 +80,7 @@ def test_nan_never_passes(bundle: Bundle) -> None:
     cases = read_golden(bundle.golden_path)
     write_golden(bundle.golden_path, [alter(cases[0], "pooled", np.nan), *cases[1:]])
     with pytest.raises(BundleError, match="pooled differs"):
-        check_golden(Engine(bundle, threads=1))
+        check_golden(open_engine(bundle, threads=1))
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive"], ids=["empty", "no archive"])
@@ -87,21 +88,21 @@ def test_a_file_without_golden_outputs_is_refused(content: bytes, bundle: Bundle
     """One line says that it is not what it should be."""
     bundle.golden_path.write_bytes(content)
     with pytest.raises(BundleError, match="not golden outputs"):
-        check_golden(Engine(bundle, threads=1))
+        check_golden(open_engine(bundle, threads=1))
 
 
 def test_a_file_without_cases_is_refused(bundle: Bundle) -> None:
     """No proof is no pass."""
     write_golden(bundle.golden_path, [])
     with pytest.raises(BundleError, match="holds no golden outputs"):
-        check_golden(Engine(bundle, threads=1))
+        check_golden(open_engine(bundle, threads=1))
 
 
 def test_pickled_arrays_are_refused(bundle: Bundle) -> None:
     """Nothing in a bundle is ever unpickled."""
     np.savez(bundle.golden_path, **{"0/item/input_ids": np.array([{}], dtype=object)})
     with pytest.raises(BundleError, match="not golden outputs"):
-        check_golden(Engine(bundle, threads=1))
+        check_golden(open_engine(bundle, threads=1))
 
 
 def test_inputs_that_the_graph_cannot_run_are_refused(bundle: Bundle) -> None:
@@ -110,7 +111,7 @@ def test_inputs_that_the_graph_cannot_run_are_refused(bundle: Bundle) -> None:
     item = replace(case.item, input_ids=case.item.input_ids + 10_000)
     write_golden(bundle.golden_path, [replace(case, item=item)])
     with pytest.raises(BundleError, match="does not run its golden inputs"):
-        check_golden(Engine(bundle, threads=1))
+        check_golden(open_engine(bundle, threads=1))
 
 
 def test_cases_survive_writing_and_reading(full_engine: Engine, tmp_path: Path) -> None:

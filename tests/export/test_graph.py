@@ -19,8 +19,8 @@ from bertexport.graph.writer import build_graph
 from bertexport.proof.report import Operators, check_operators
 from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import read_bundle
+from bertserve.engine.contract import Engine
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
 from checkpoints import TINY, write_checkpoint
 
 from .conftest import ALL_HEADS, Export

@@ -19,9 +19,10 @@ from bertexport.request import ExportRequest
 from bertexport.source.reader import SourceModel, read_source
 from bertexport.trial import build_trial
 from bertserve.bundle import read_bundle
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Item
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import read_tensors, write_checkpoint, write_tensors
 from family_checkpoints import SAMPLES, write_family_checkpoint
 
@@ -87,7 +88,7 @@ def test_every_family_is_close_to_pytorch(
     result = export_checkpoint(request, SilentSteps())
     assert (result.verdict.failures, result.notes) == ((), ())
     assert result.operators.exported["com.microsoft::MatMulIntegerToFloat"] == 6 * LAYERS + ("masked_lm" in heads)
-    engine = Engine(read_bundle(tmp_path / "bundle"), threads=1)
+    engine = open_engine(read_bundle(tmp_path / "bundle"), threads=1)
     for head in heads:
         check_closeness(checkpoint, head, engine)
 

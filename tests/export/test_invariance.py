@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from bertserve.bundle import read_bundle
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import comparable_outputs
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from checkpoints import TINY, write_checkpoint
 from family_checkpoints import SAMPLES, write_family_checkpoint
 from hypothesis import given, settings
@@ -68,7 +69,7 @@ def test_neighbours_never_change_a_result_whatever_the_widths(
     bundle = export(checkpoint, precision=precision, allow_accuracy_loss=precision == "int8")
     rng = np.random.default_rng(7)
     layers = tuple(range(bundle.model.layer_count + 1))
-    for engine in (Engine(bundle, threads=1), Engine(bundle, threads=2)):
+    for engine in (open_engine(bundle, threads=1), open_engine(bundle, threads=2)):
         for trial in range(12):
             drawn = [draw_item(int(length), trial * 100 + index) for index, length in enumerate(rng.integers(1, 40, 9))]
             drawn = [
@@ -87,7 +88,7 @@ def test_neighbours_never_change_a_result_whatever_the_widths(
 def test_neighbours_never_change_a_result_whatever_the_family(family: str, tmp_path: Path, export: Export) -> None:
     """The same for embeddings with a projection, heads with other activations and positions that begin elsewhere."""
     checkpoint = write_family_checkpoint(tmp_path / "checkpoint", family, ("masked_lm", "sequence_classification"))
-    engine = Engine(export(checkpoint), threads=1)
+    engine = open_engine(export(checkpoint), threads=1)
     rng = np.random.default_rng(11)
     for trial in range(12):
         drawn = [
@@ -100,7 +101,7 @@ def test_neighbours_never_change_a_result_whatever_the_family(family: str, tmp_p
 
 def test_threads_do_not_change_a_result(full_export: tuple[Path, object], full_engine: Engine) -> None:
     """A lane of two threads answers as one of one thread does."""
-    wide = Engine(read_bundle(full_export[0]), threads=2)
+    wide = open_engine(read_bundle(full_export[0]), threads=2)
     batch = [draw_item(length, length) for length in (3, 17, 17, 64)]
     for narrow_outputs, wide_outputs in zip(full_engine.run_items(batch), wide.run_items(batch), strict=True):
         expected = comparable_outputs(narrow_outputs)

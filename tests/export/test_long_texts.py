@@ -21,10 +21,12 @@ from bertexport.proof.golden_cases import choose_golden
 from bertexport.proof.report import count_operators
 from bertexport.request import ExportRequest
 from bertserve.bundle import Bundle, read_bundle
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import comparable_outputs, read_golden
 from bertserve.engine.items import Item, Wanted
+from bertserve.engine.opening import open_engine
 from bertserve.engine.ort.run_memory import FEW_MASKS, LOGITS_BYTES, LONG_TEXT_TOKENS, estimate_run_bytes
-from bertserve.engine.ort.session import Engine, knows_cache_size
+from bertserve.engine.ort.session import knows_cache_size
 from checkpoints import TINY, write_checkpoint
 from servers import running_server
 
@@ -84,7 +86,7 @@ def bundle(checkpoint: Path, brief_texts: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    return Engine(bundle, threads=1)
+    return open_engine(bundle, threads=1)
 
 
 def draw_item(length: int, seed: int = 0, masks: int = 2, layers: tuple[int, ...] = (0, 1, 2)) -> Item:
@@ -125,7 +127,7 @@ def test_neighbours_never_change_a_long_result_in_int8(checkpoint: Path, tmp_pat
     output = tmp_path / "bundle"
     request = ExportRequest(model=str(checkpoint), output=output, precision="int8", allow_accuracy_loss=True)
     export_checkpoint(request, SilentSteps())
-    engine = Engine(read_bundle(output), threads=1)
+    engine = open_engine(read_bundle(output), threads=1)
     assert_same(engine, draw_item(600, 6), [draw_item(700, 1)], [draw_item(600, 2), draw_item(9, 3)])
 
 

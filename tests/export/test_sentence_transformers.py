@@ -16,7 +16,7 @@ from bertexport.errors import ExportError
 from bertexport.source.sentence_files import ROOT_SETTINGS, read_sentence_files
 from bertserve.bundle import Bundle, Pooling, Similarity
 from bertserve.engine.items import Float32s, Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.tasks.finish import normalize, pool
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import write_checkpoint
@@ -60,7 +60,7 @@ def write_modules(root: Path, *kinds: tuple[str, str]) -> None:
 def default_vectors(bundle: Bundle, texts: tuple[str, ...]) -> list[Float32s]:
     """As the server makes them for a request that names neither pooling nor normalization."""
     model = bundle.model
-    tokenizer, engine = Tokenizer(bundle.tokenizer_path, model), Engine(bundle, threads=1)
+    tokenizer, engine = Tokenizer(bundle.tokenizer_path, model), open_engine(bundle, threads=1)
     tokenized = tokenizer.tokenize([Text(text=text) for text in texts], Truncation.END)
     by_pooler = model.default_pooling is Pooling.POOLER
     wanted = Wanted(pooler=True) if by_pooler else Wanted(layers=(model.layer_count,))

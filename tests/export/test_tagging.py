@@ -17,9 +17,10 @@ from bertexport.proof.verification import Outputs, judge, run_engine
 from bertexport.request import ExportRequest
 from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import BundleError, Head, read_bundle
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import check_golden, read_golden, relative_difference, write_golden
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.tokenizer import Text, Tokenizer
 from checkpoints import TINY, write_checkpoint
 from hypothesis import given, settings
@@ -51,7 +52,7 @@ def bundle_path(checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(bundle_path: Path) -> Engine:
-    return Engine(read_bundle(bundle_path), threads=1)
+    return open_engine(read_bundle(bundle_path), threads=1)
 
 
 def draw_item(length: int, seed: int, *, tag: bool = True) -> Item:
@@ -117,7 +118,7 @@ def test_other_labels_on_another_machine_are_refused(bundle_path: Path, tmp_path
     altered = replace(first, own={**first.own, "tag_logits": first.own["tag_logits"] + np.float32(0.1)})
     write_golden(bundle.golden_path, [altered, *others])
     with pytest.raises(BundleError, match="on this machine tag_logits differs"):
-        check_golden(Engine(bundle, threads=1))
+        check_golden(open_engine(bundle, threads=1))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import transformers
 from bertexport.errors import ExportError
 from bertserve.bundle import Bundle
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.tokenizer import Text, Tokenizer, Truncation
 from checkpoints import SPECIAL_TOKENS, TINY, VOCABULARY, word_piece_tokenizer, write_checkpoint, write_tokenizer
 
@@ -57,7 +57,7 @@ def check_pair(checkpoint: Path, bundle: Bundle) -> None:
     (text,) = tokenizer.tokenize([Text(text=PAIR[0], text_pair=PAIR[1])], Truncation.ERROR)
     layer = bundle.model.layer_count
     item = Item(input_ids=text.input_ids, token_type_ids=text.token_type_ids, wanted=Wanted(layers=(layer,)))
-    (outputs,) = Engine(bundle, threads=1).run_items([item])
+    (outputs,) = open_engine(bundle, threads=1).run_items([item])
     np.testing.assert_allclose(outputs.layers[layer], expected, atol=1e-4)
 
 

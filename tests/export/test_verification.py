@@ -15,7 +15,7 @@ from bertexport.proof.reference import choose_classes, expect, load_reference
 from bertexport.proof.verification import Outputs, judge, run_engine
 from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import Head
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.contract import Engine
 from bertserve.tokenizer import Text, Tokenizer
 from checkpoints import write_checkpoint
 from hypothesis import given

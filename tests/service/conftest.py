@@ -36,5 +36,5 @@ def metrics() -> Metrics:
 async def batcher(engine: ScriptedEngine, lanes: Lanes, metrics: Metrics) -> Batcher:
     limits = BatchLimits(batch_tokens=BATCH_TOKENS, overtaken_seconds=10)
     batcher = Batcher(lanes, limits, QUEUE_TOKENS, metrics)
-    batcher.add_model("m", engine, Speed(tokens=1000, seconds=1))  # type: ignore[arg-type]
+    batcher.add_model("m", engine, Speed(tokens=1000, seconds=1))
     return batcher

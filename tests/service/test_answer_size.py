@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from bertserve.bundle import Pooling, read_bundle
 from bertserve.doors.grpc.bert.responses import write_analyze
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
 from bertserve.tasks.analysis import Answer
@@ -28,7 +28,9 @@ LIMITS = Limits(max_inputs=100, max_characters=10_000, max_top_k=100, max_respon
 def model() -> ServedModel:
     bundle = read_bundle(TAGGER)
     tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
-    return ServedModel(name="tagger", bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1), golden=())
+    return ServedModel(
+        name="tagger", bundle=bundle, tokenizer=tokenizer, engine=open_engine(bundle, threads=1), golden=()
+    )
 
 
 # Words of one token, words of many, and characters of one to four bytes.

@@ -31,12 +31,15 @@ LAYERS = (
     ("doors.grpc.statuses", "doors.grpc.calls"),
     ("doors.http", "doors"),
     ("tasks", "loading", "supervision", "tuning"),
+    ("engine.opening",),
+    ("engine.ort",),
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
     ("bundle",),
 )
 LEAVES = {"settings", "errors", "deadlines", "observe", "process", "bundle", "manifest", "plain_files"}
+ENGINE = {"engine", "engine.opening", "engine.ort"}
 PLACED = sorted({name for names in LAYERS for name in names} | LEAVES, key=len, reverse=True)
 
 
@@ -112,6 +115,16 @@ def test_one_package_owns_each_library(library: str, owner: str) -> None:
     assert {name for name in users(library) if not name.startswith(owner)} == set()
 
 
+def test_one_file_names_the_engines() -> None:
+    """Batching, supervision and tasks go by the contract; an engine is opened where a bundle is loaded or measured."""
+
+    def users_of(inner: str) -> set[str]:
+        return {room(m) for m in SERVER if any(room(name) == inner for name in SERVER.keys() & imports(SERVER[m]))}
+
+    assert users_of("engine.ort") - {"engine.ort"} == {"engine.opening"}
+    assert users_of("engine.opening") == {"loading", "tuning"}
+
+
 @pytest.mark.parametrize("package", ["bertserve", "bertapi"])
 def test_server_and_client_know_nothing_of_the_export(package: str) -> None:
     """No torch, transformers or onnx, and not bertexport."""
@@ -131,20 +144,20 @@ def test_the_graph_is_measured_as_it_is_served() -> None:
     """bertbench.graph imports of bertserve the bundle, the engine and the policy of batching, and nothing above."""
     measuring = {m: path for m, path in sources("bertbench").items() if m.startswith("bertbench.graph.")}
     used = {name for path in measuring.values() for name in imports(path)} & SERVER.keys()
-    assert {room(name) for name in used} <= {"bundle", "engine", "batching"}
+    assert {room(name) for name in used} <= {"bundle", "batching", *ENGINE}
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:
     """bertexport imports of bertserve the bundle, tokenizer, engine and process, and nothing above them."""
     used = {name for path in sources("bertexport").values() for name in imports(path)} & SERVER.keys()
-    assert {room(name) for name in used} <= {"bundle", "tokenizer", "engine", "process"}
+    assert {room(name) for name in used} <= {"bundle", "tokenizer", "process", *ENGINE}
 
 
 @pytest.mark.parametrize("module", ["batching.policy", "batching.admission", "supervision.verdict"])
 def test_decisions_have_no_clock_thread_or_loop(module: str) -> None:
     """They are pure functions."""
     known = {name.split(".")[0] for name in imports(SERVER[f"bertserve.{module}"])}
-    assert known <= {"__future__", "collections", "dataclasses", "enum", "itertools"}
+    assert known <= {"__future__", "collections", "dataclasses", "enum", "itertools", "typing"}
 
 
 def test_environment_is_read_in_settings_only() -> None:

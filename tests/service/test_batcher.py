@@ -100,7 +100,7 @@ async def test_bundles_take_turns(batcher: Batcher, engine: ScriptedEngine) -> N
     """A long line of one bundle does not hold up another's."""
     other = ScriptedEngine()
     other.gate, other.batches = engine.gate, engine.batches
-    batcher.add_model("other", other, Speed(tokens=1000, seconds=1))  # type: ignore[arg-type]
+    batcher.add_model("other", other, Speed(tokens=1000, seconds=1))
     running = await fill_lane(batcher, engine)
     flood = [ask(batcher, item(3, BATCH_TOKENS)) for _ in range(6)]
     await asyncio.sleep(0)
@@ -170,7 +170,7 @@ async def test_turns_of_a_slower_bundle_count_in_the_wait(batcher: Batcher, engi
     """Nothing of the own bundle waits, but the other one takes seconds between its batches; alone it takes none."""
     slow = ScriptedEngine()
     slow.gate = engine.gate
-    batcher.add_model("slow", slow, Speed(tokens=10, seconds=1))  # type: ignore[arg-type]
+    batcher.add_model("slow", slow, Speed(tokens=10, seconds=1))
     running = await fill_lane(batcher, engine)
     request = [item(3, BATCH_TOKENS)] * 4
     batcher.check_room("m", time.monotonic() + 1, BATCH_TOKENS * 4)

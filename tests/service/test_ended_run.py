@@ -9,16 +9,17 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from bertserve.bundle import read_bundle
+from bertserve.engine.contract import RunStop
 from bertserve.engine.golden import check_golden, comparable_outputs, read_golden
 from bertserve.engine.items import Item, ItemOutputs, Wanted
-from bertserve.engine.ort.session import Engine, RunStop
+from bertserve.engine.ort.session import OrtEngine
 from bertserve.engine.packing import PackedBatch
 from servers import PRETRAINING
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(read_bundle(PRETRAINING), threads=1)
+def engine() -> OrtEngine:
+    return OrtEngine(read_bundle(PRETRAINING), threads=1)
 
 
 def long_items() -> Iterator[Item]:
@@ -31,7 +32,7 @@ def long_items() -> Iterator[Item]:
 
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
-def test_session_computes_the_same_after_a_run_was_ended(engine: Engine, part: float) -> None:
+def test_session_computes_the_same_after_a_run_was_ended(engine: OrtEngine, part: float) -> None:
     """Wherever in its course: the next outputs have the same bits, and the golden ones are reproduced."""
     golden = [case.item for case in read_golden(engine.bundle.golden_path)]
     batch = engine.pack(list(long_items()))
@@ -50,7 +51,7 @@ def test_session_computes_the_same_after_a_run_was_ended(engine: Engine, part: f
     np.testing.assert_equal(outputs_of(engine.run(batch)), outputs_of(expected))
 
 
-def run_on(engine: Engine, batch: PackedBatch, stop: RunStop) -> None:
+def run_on(engine: OrtEngine, batch: PackedBatch, stop: RunStop) -> None:
     """Until it is told to end: whatever else the machine does, that falls into a run."""
     while True:
         engine.run(batch, stop)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from bertserve.batching.line import Line, Request, Share
+from bertserve.batching.line import Line, Request, Window
 from bertserve.engine.items import Item, Wanted
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,17 +27,26 @@ def item(tokens: int) -> Item:
     return Item(input_ids=ids, token_type_ids=ids, wanted=Wanted())
 
 
-def request(number: int, sizes: list[int], loop: asyncio.AbstractEventLoop, share: Share | None = None) -> Request:
+def request(
+    number: int, sizes: list[int], loop: asyncio.AbstractEventLoop, line: Line, *, in_stream: bool = False
+) -> Request:
     return Request(
         number=number,
         items=[item(size) for size in sizes],
+        tokens=sum(sizes),
         finish=lambda index, _: index,
         arrived=0.0,
         deadline=None,
-        share=share or Share(),
+        window=line.streams if in_stream else Window(line.backlog),
         ended=loop.create_future(),
-        tokens_behind=sum(sizes),
     )
+
+
+def assert_empty(line: Line) -> None:
+    """Every count by itself, since two that are wrong may add up to zero."""
+    for backlog in (line.backlog, line.streams.backlog):
+        assert (backlog.tokens, backlog.items) == (0, 0)
+    assert (line.tokens, line.streams.tokens, len(line)) == (0, 0, 0)
 
 
 REQUESTS = st.lists(st.lists(st.integers(1, 150), min_size=1, max_size=20), max_size=10)
@@ -49,9 +58,7 @@ def test_every_item_comes_through_once_and_in_order(
 ) -> None:
     """Whatever is taken when: nothing lost, nothing twice, a request's items in order, and all counts end at zero."""
     line = Line(WINDOW)
-    requests = [
-        request(number, own, loop, line.streams if number < in_streams else None) for number, own in enumerate(sizes)
-    ]
+    requests = [request(number, own, loop, line, in_stream=number < in_streams) for number, own in enumerate(sizes)]
     for one in requests:
         line.join(one, 0.0)
     seen: list[tuple[int, int]] = []
@@ -65,7 +72,7 @@ def test_every_item_comes_through_once_and_in_order(
     for number in range(len(sizes)):
         indexes = [index for owner, index in seen if owner == number]
         assert indexes == sorted(indexes)
-    assert (line.tokens, line.tokens_behind, line.items_behind) == (0, 0, 0)
+    assert_empty(line)
 
 
 @given(REQUESTS)
@@ -73,7 +80,7 @@ def test_window_bounds_what_a_request_has_in_line(loop: asyncio.AbstractEventLoo
     """A window, or one larger item."""
     line = Line(WINDOW)
     for number, own in enumerate(sizes):
-        line.join(request(number, own, loop), 0.0)
+        line.join(request(number, own, loop, line), 0.0)
     for number in range(len(sizes)):
         own = [waiting.tokens for waiting in line if waiting.request == number]
         assert own
@@ -84,17 +91,17 @@ def test_streams_share_one_window(loop: asyncio.AbstractEventLoop) -> None:
     """However many streams there are, a newcomer finds one window of theirs before it."""
     line = Line(WINDOW)
     for number in range(50):
-        line.join(request(number, [30], loop, line.streams), 0.0)
+        line.join(request(number, [30], loop, line, in_stream=True), 0.0)
     assert line.tokens == 90
-    line.join(request(50, [10], loop), 0.0)
+    line.join(request(50, [10], loop, line), 0.0)
     assert [waiting.request for waiting in line] == [0, 1, 2, 50]
 
 
 def test_newcomer_waits_for_one_window_of_a_large_request(loop: asyncio.AbstractEventLoop) -> None:
     """What follows of the large request stands behind the newcomer."""
     line = Line(WINDOW)
-    line.join(request(0, [50] * 1000, loop), 0.0)
-    line.join(request(1, [10], loop), 0.0)
+    line.join(request(0, [50] * 1000, loop, line), 0.0)
+    line.join(request(1, [10], loop, line), 0.0)
     assert [waiting.request for waiting in line] == [0, 0, 1]
     line.take(next(iter(line)).number, 1.0)
     assert [(waiting.request, waiting.since) for waiting in line] == [(0, 0.0), (1, 0.0), (0, 1.0)]
@@ -106,13 +113,13 @@ def test_dropped_request_leaves_nothing(
 ) -> None:
     """Its items are counted and gone; everybody else's stay."""
     line = Line(WINDOW)
-    requests = [request(number, own, loop, line.streams if number % 2 else None) for number, own in enumerate(sizes)]
+    requests = [request(number, own, loop, line, in_stream=number % 2 == 1) for number, own in enumerate(sizes)]
     for one in requests:
         line.join(one, 0.0)
     for one in data.draw(st.permutations(requests)):
-        before = len(line) + line.items_behind
+        before = line.waiting_items
         dropped = line.drop(one, 0.0)
         assert dropped == len(one.items)
-        assert before - dropped == len(line) + line.items_behind
+        assert before - dropped == line.waiting_items
         assert all(waiting.request != one.number for waiting in line)
-    assert (line.tokens, line.tokens_behind, line.items_behind) == (0, 0, 0)
+    assert_empty(line)

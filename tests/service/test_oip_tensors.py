@@ -9,7 +9,7 @@ from bertserve.bundle import read_bundle
 from bertserve.doors.grpc.oip.requests import read_inference
 from bertserve.doors.grpc.oip.responses import write_inference
 from bertserve.doors.grpc.oip.tensors import MalformedTensor, read_strings, write_floats, write_strings
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
 from bertserve.tasks.analysis import Answer
@@ -34,7 +34,7 @@ def model() -> ServedModel:
     bundle = read_bundle(PRETRAINING)
     tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
     return ServedModel(
-        name="pretraining", bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1), golden=()
+        name="pretraining", bundle=bundle, tokenizer=tokenizer, engine=open_engine(bundle, threads=1), golden=()
     )
 
 

@@ -129,7 +129,7 @@ def test_items_of_a_request_keep_their_order() -> None:
 
 
 @given(st.dictionaries(st.sampled_from("abc"), st.integers(-1, 50), min_size=1))
-def test_bundles_take_turns(last_turns: dict[str, int]) -> None:
+def test_bundles_take_turns(last_batches: dict[str, int]) -> None:
     """The one whose last batch is longest ago is next, so that none waits for more batches than there are others."""
-    chosen = choose_model(last_turns)
-    assert all(last_turns[chosen] <= turn for turn in last_turns.values())
+    chosen = choose_model(last_batches)
+    assert all(last_batches[chosen] <= number for number in last_batches.values())

@@ -6,45 +6,45 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
 
-import numpy as np
 import pytest
 from bertserve.batching.admission import Speed
 from bertserve.batching.batcher import Batcher
 from bertserve.batching.policy import BatchLimits
-from bertserve.engine.items import Item, ItemOutputs, Wanted
+from bertserve.engine.contract import RunStop
+from bertserve.engine.items import ItemOutputs
 from bertserve.engine.lanes import Lanes
-from bertserve.engine.ort.session import RunStop
-from bertserve.engine.packing import PackedBatch, pack
+from bertserve.engine.packing import PackedBatch
 from bertserve.errors import EngineUnavailable
 from bertserve.observe.metrics import Metrics
 from bertserve.supervision.supervisor import Supervisor
 from bertserve.supervision.verdict import LaneState, Watched, find_lost, is_hopeless, watch
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted_engine import ScriptedEngine, item, read_number
 
 STALL = 0.2
 TICK = 1.0
 FINE, STALLING, DYING = 1, 2, 3
 
 
-class FaultyEngine:
-    """Answers each item with its first id, but for STALLING, in which it stays, and DYING, which kills the lane."""
+class FaultyEngine(ScriptedEngine):
+    """Answers each item with its first id, except STALLING, in which it stays, and DYING, which kills the lane."""
 
     def __init__(self) -> None:
+        super().__init__()
+        self.gate.set()
         self.release = threading.Event()
-        self.stops: list[RunStop] = []
+        self.is_told_to_end = threading.Event()
 
-    def pack(self, items: list[Item]) -> PackedBatch:
-        return pack(items, position_offset=0)
-
-    def run(self, batch: PackedBatch, stop: RunStop) -> list[ItemOutputs]:
+    def run(self, batch: PackedBatch, stop: RunStop | None = None) -> list[ItemOutputs]:
         first_ids = {int(item.input_ids[0]) for item in batch.items}
         if DYING in first_ids:
             raise SystemExit
         if STALLING in first_ids:
-            self.stops.append(stop)
+            assert stop is not None
+            stop.on_request(self.is_told_to_end.set)
             self.release.wait()
-        return [ItemOutputs(pooled=item.input_ids[:1].astype(np.float32)) for item in batch.items]
+        return super().run(batch, stop)
 
 
 class Watch:
@@ -56,7 +56,7 @@ class Watch:
         self.lanes = Lanes(2)
         self.ready: list[bool] = []
         self.batcher = Batcher(self.lanes, BatchLimits(batch_tokens=8, overtaken_seconds=1), 1000, self.metrics)
-        self.batcher.add_model("m", self.engine, Speed(tokens=1e6, seconds=1))  # type: ignore[arg-type]
+        self.batcher.add_model("m", self.engine, Speed(tokens=1e6, seconds=1))
         self.supervisor = Supervisor(
             self.lanes, self.batcher, [lambda: prove(self.engine)], STALL, self.metrics, self.note
         )  # fmt: skip
@@ -65,9 +65,7 @@ class Watch:
         self.ready.append(is_ready)
 
     async def ask(self, number: int) -> int:
-        ids = np.full(8, number, dtype=np.int64)
-        item = Item(input_ids=ids, token_type_ids=ids * 0, wanted=Wanted(pooler=True))
-        completed = await self.batcher.run("m", [item], None, lambda _, outputs: int(outputs.pooled[0]))  # type: ignore[index]
+        completed = await self.batcher.run("m", [item(number, tokens=8)], None, read_number)
         return completed.results[0]
 
     async def until_ready(self) -> None:
@@ -94,11 +92,13 @@ async def watch_over() -> AsyncIterator[Callable[..., Watch]]:
             thread.join()
 
 
-async def test_watch_that_fails_gives_up(watch_over: Callable[..., Watch], caplog: pytest.LogCaptureFixture) -> None:
+async def test_watch_that_fails_gives_up(
+    watch_over: Callable[..., Watch], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where no thread can take a lane's place, say: the callers are told, and the process ends with a line that says
     why."""
     one = watch_over()
-    one.lanes.replace = out_of_threads  # type: ignore[method-assign]
+    monkeypatch.setattr(one.lanes, "replace", out_of_threads)
     with pytest.raises(EngineUnavailable):
         await one.ask(STALLING)
     assert one.supervisor.has_given_up.is_set()
@@ -114,7 +114,7 @@ async def test_stalled_batch_fails_as_unavailable_and_is_told_to_end(watch_over:
     one = watch_over()
     with pytest.raises(EngineUnavailable):
         await one.ask(STALLING)
-    assert one.engine.stops[0].options.terminate
+    assert one.engine.is_told_to_end.is_set()
     assert one.metrics.registry.get_sample_value("bertserve_lanes_lost_total") == 1
 
 

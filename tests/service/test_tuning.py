@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
+from bertserve.engine.contract import LanePlan
 from bertserve.engine.items import Item, Wanted
-from bertserve.tuning import Layout, Measurement, choose_layout, fill_batch, possible_threads
+from bertserve.settings import read_settings
+from bertserve.tuning import Measurement, choose_plan, fill_batch, find_plan, possible_threads
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import PRETRAINING, running_server
@@ -18,8 +20,8 @@ from servers import PRETRAINING, running_server
 MEASUREMENTS = st.lists(
     st.builds(
         Measurement,
-        layout=st.builds(
-            Layout,
+        plan=st.builds(
+            LanePlan,
             lanes=st.integers(1, 8),
             lane_threads=st.integers(1, 8),
             batch_tokens=st.sampled_from([64, 128, 256]),
@@ -31,11 +33,25 @@ MEASUREMENTS = st.lists(
 
 
 @given(MEASUREMENTS)
-def test_chosen_layout_is_nearly_the_fastest_and_none_as_good_is_shorter(measurements: list[Measurement]) -> None:
-    chosen = choose_layout(measurements)
+def test_chosen_plan_is_nearly_the_fastest_and_none_as_good_is_shorter(measurements: list[Measurement]) -> None:
+    chosen = choose_plan(measurements)
     good = 0.95 * max(one.tokens_per_second for one in measurements)
-    assert any(one.layout == chosen and one.tokens_per_second >= good for one in measurements)
-    assert all(one.layout.batch_tokens >= chosen.batch_tokens for one in measurements if one.tokens_per_second >= good)
+    assert any(one.plan == chosen and one.tokens_per_second >= good for one in measurements)
+    assert all(one.plan.batch_tokens >= chosen.batch_tokens for one in measurements if one.tokens_per_second >= good)
+
+
+PLANS = {
+    "": LanePlan(lanes=4, lane_threads=1, batch_tokens=256),
+    "--lanes auto --lane-threads auto --batch-tokens auto": LanePlan(lanes=4, lane_threads=1, batch_tokens=256),
+    "--lane-threads 2": LanePlan(lanes=2, lane_threads=2, batch_tokens=256),
+    "--lane-threads 8": LanePlan(lanes=1, lane_threads=8, batch_tokens=256),
+    "--lanes 9 --lane-threads 3 --batch-tokens 7": LanePlan(lanes=9, lane_threads=3, batch_tokens=7),
+}
+
+
+@pytest.mark.parametrize(("flags", "expected"), PLANS.items())
+def test_lanes_and_budget_are_the_engines_plan_unless_asked_for(flags: str, expected: LanePlan) -> None:
+    assert find_plan(read_settings(flags.split()), PRETRAINING, cores=4) == expected
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
@@ -55,7 +71,7 @@ def test_measured_batch_fills_the_budget(sizes: list[int], budget: int) -> None:
 
 
 def test_tuned_server_says_what_it_chose_and_serves() -> None:
-    """One log line a layout, and the chosen one in force."""
+    """One log line a plan, and the chosen one in force."""
     with running_server(PRETRAINING, "--tune") as server, grpc.insecure_channel(server.target) as channel:
         request = pb.EmbedRequest(inputs=[pb.TextInput(text="the cat sat")])
         assert pb_grpc.BertServiceStub(channel).Embed(request, timeout=60).embeddings

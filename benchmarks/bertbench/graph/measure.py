@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from bertserve.bundle import Bundle, Head
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 
 from bertbench.graph.ceiling import ceiling_contestant
 from bertbench.graph.lanes import Arrangement, ReadyBatch, arrangements, cycles_for, measure_rate
@@ -133,7 +133,7 @@ def _measure_tasks(
     entries = []
     for bundle in bundles:
         contestant, arrangement = arrangement_of[graph_contestant(bundle).name]
-        engine = Engine(bundle, arrangement.threads)
+        engine = open_engine(bundle, arrangement.threads)
         entries += [
             _entry(contestant, PackedRunner(engine, task), arrangement, sentences, settings, task)
             for task in Task

@@ -9,8 +9,9 @@ from typing import Protocol
 
 import numpy as np
 from bertserve.bundle import Bundle, ModelFacts
+from bertserve.engine.contract import Engine
 from bertserve.engine.items import Item, Wanted
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 
 SEED = 7
 
@@ -67,7 +68,7 @@ def graph_contestant(bundle: Bundle) -> Contestant:
         name=f"{bundle.path.name} {bundle.model.precision}",
         kind=Kind.GRAPH,
         precision=bundle.model.precision,
-        load=lambda threads: PackedRunner(Engine(bundle, threads)),
+        load=lambda threads: PackedRunner(open_engine(bundle, threads)),
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from bertserve.engine.contract import Engine
 from bertserve.engine.items import Item
-from bertserve.engine.ort.session import Engine
 
 
 def fill_batches(items: Sequence[Item], batch_tokens: int) -> list[list[Item]]:

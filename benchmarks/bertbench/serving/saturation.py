@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from bertserve.bundle import Bundle
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from rich.console import Console
 from rich.table import Table
 
@@ -150,7 +150,7 @@ def measure_saturation(
 ) -> Saturation:
     """The engine alone and the server under a closed loop of single texts, in turn, and the engine once more."""
     texts = workload.texts_of_mean(MEAN_TOKENS, TEXTS)
-    engine = Engine(workload.bundle, arrangement.threads)
+    engine = open_engine(workload.bundle, arrangement.threads)
     batches = fill_batches(workload.items(texts), batch_tokens)
     offline = [measure_offline(engine, batches, arrangement.lanes, seconds)]
     served = []

@@ -56,10 +56,10 @@ def measure_startup(bundle: Bundle, flags: Sequence[str], rounds: int = 5) -> St
 def main() -> None:
     """Print the seconds that reading a bundle's files and creating its session take; imports are not counted."""
     from bertserve.bundle import MANIFEST_NAME, Manifest
-    from bertserve.engine.ort.session import Engine
+    from bertserve.engine.ort.session import OrtEngine
 
     path = Path(sys.argv[1])
     began = time.monotonic()
     content = {file.name: file.read_bytes() for file in path.iterdir()}
-    Engine(Bundle(path=path, manifest=Manifest.model_validate_json(content[MANIFEST_NAME])), 1)
+    OrtEngine(Bundle(path=path, manifest=Manifest.model_validate_json(content[MANIFEST_NAME])), 1)
     print(time.monotonic() - began)  # noqa: T201 (the process's result)

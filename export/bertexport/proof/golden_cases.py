@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from bertserve.engine.contract import Engine
 from bertserve.engine.golden import GoldenCase, comparable_outputs
 from bertserve.engine.items import Float32s, Item, ItemOutputs, Wanted
 from bertserve.engine.ort.run_memory import LONG_TEXT_TOKENS
-from bertserve.engine.ort.session import Engine
 
 from bertexport.proof.reference import Expected, Reference, ReferenceOutputs
 

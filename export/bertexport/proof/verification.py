@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from bertserve.bundle import Head, ProblemType
+from bertserve.engine.contract import Engine
 from bertserve.engine.items import Item, ItemOutputs
-from bertserve.engine.ort.session import Engine
 
 from bertexport.proof.comparison import (
     DECISIVE_MARGIN,

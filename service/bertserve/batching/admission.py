@@ -1,13 +1,22 @@
-"""Who is let in: pure, synchronous functions of the load and the measured speed. No clock, thread or loop inside."""
+"""Who is let in: pure, synchronous functions of the load and the measured speed. No clock, thread or loop inside.
+
+    wait  = (what runs before the request's last item + what is left of the batches on their way) ÷ lanes
+    let in if CAUTION × (wait + max(the request's own time, the batch that its last item shares)) ≤ time left
+
+All terms are in lane time: tokens ÷ the speed of one lane. `estimate_wait` and `weigh` compute them, `refuse` decides.
+The values are named tuples, because several are made for every request, and a frozen dataclass takes twice as
+long to make.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-# Where callers wait as long as they can, each request that is let in would end just at its deadline, and a slower
-# moment would fail them all. A quarter of their time is kept free for such moments; the rest keeps lanes busy enough.
+# If callers wait as long as they can, each request that is let in would end just at its deadline, and a slower moment
+# would fail them all. A quarter of their time is kept free for such moments; the rest keeps lanes busy enough.
 CAUTION = 4 / 3
 
 
@@ -27,33 +36,70 @@ class Speed:
         return Speed(tokens=0.9 * self.tokens + tokens, seconds=0.9 * self.seconds + max(seconds, 1e-6))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Neighbour:
-    """Another bundle that has a line, in lane time. waiting_seconds: all that waits there; batch_seconds: one batch.
+class Queued(NamedTuple):
+    """What waits of one bundle. line_tokens: in line. backlog_tokens, stream_backlog_tokens: behind it.
 
-    is_next: its turn comes before that of the bundle in question.
+    next_tokens: of the first item in line. last_batch: number of its last batch, -1 before the first.
     """
 
-    waiting_seconds: float
-    batch_seconds: float
-    is_next: bool
+    line_tokens: int
+    backlog_tokens: int
+    stream_backlog_tokens: int
+    next_tokens: int
+    tokens_per_second: float
+    last_batch: int
+
+    @property
+    def tokens(self) -> int:
+        return self.line_tokens + self.backlog_tokens + self.stream_backlog_tokens
 
 
-def estimate_wait(ahead_seconds: float, turns: int, neighbours: Iterable[Neighbour], lanes: int) -> float:
-    """Seconds until the last of a bundle's next `turns` batches starts, on lanes that serve all bundles in turn.
+class Running(NamedTuple):
+    """A batch on its way. started: when a lane took it; None if no lane has yet."""
 
-    ahead_seconds: lane time of what waits before it. Neighbours take turns only as long as they have work.
+    tokens: int
+    tokens_per_second: float
+    started: float | None
+
+
+class Work(NamedTuple):
+    """All that the lanes have to do. own: of the bundle that is asked about; others: of those that have a line, too.
+
+    batch_tokens: budget of a batch, and of what one request may have in line. now: by the clock of `started`.
     """
-    theirs = sum(
-        min(neighbour.waiting_seconds, (turns if neighbour.is_next else turns - 1) * neighbour.batch_seconds)
-        for neighbour in neighbours
-    )
-    return (ahead_seconds + theirs) / lanes
+
+    own: Queued
+    others: Sequence[Queued]
+    running: Sequence[Running]
+    lanes: int
+    batch_tokens: int
+    now: float
 
 
-def estimate_rest(tokens: int, tokens_per_second: float, started: float | None, now: float) -> float:
-    """Seconds that a batch still has a lane to itself; None for one that no lane has taken yet."""
-    return max(0.0, tokens / tokens_per_second - (0.0 if started is None else now - started))
+def estimate_wait(tokens: int, work: Work) -> float:
+    """Seconds until the last item of a request of so many tokens would start."""
+    own, budget = work.own, work.batch_tokens
+    # Every round through the line gives each request a budget's worth.
+    ahead = min(-(-tokens // budget) * own.line_tokens, own.tokens)
+    batches = -(-(ahead + tokens) // budget)
+    lane_seconds = ahead / own.tokens_per_second
+    for other in work.others:
+        lane_seconds += _estimate_turns(other, batches if other.last_batch <= own.last_batch else batches - 1, budget)
+    # The batches on their way count only if they keep every lane busy.
+    if len(work.running) >= work.lanes:
+        lane_seconds += sum(_estimate_rest(batch, work.now) for batch in work.running)
+    return lane_seconds / work.lanes
+
+
+def _estimate_turns(other: Queued, turns: int, batch_tokens: int) -> float:
+    """Lane time of another bundle's next batches. It takes turns only as long as it has work."""
+    batch = max(batch_tokens, other.next_tokens)  # one longer item runs alone
+    return min(other.tokens, turns * batch) / other.tokens_per_second
+
+
+def _estimate_rest(batch: Running, now: float) -> float:
+    """Lane time that is left of a batch."""
+    return max(0.0, batch.tokens / batch.tokens_per_second - (0.0 if batch.started is None else now - batch.started))
 
 
 class Refusal(StrEnum):
@@ -65,17 +111,16 @@ class Refusal(StrEnum):
     DEADLINE = "deadline"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Load:
-    """line_tokens, tokens_behind: what waits of a bundle, in line and behind it; each is bounded by limit_tokens. What
-    streams have behind it is not counted: each stream is bounded by itself.
+class Load(NamedTuple):
+    """What a request would find. line_tokens, backlog_tokens: what waits of its bundle, in line and behind it, each
+    bounded by limit_tokens. The backlog of streams is not counted: each stream is bounded by itself.
 
     window_tokens: what one request may have in line. wait_seconds: until the request's last item would start.
     run_seconds: the request's own time on idle lanes. batch_seconds: of the batch that its last item would share.
     """
 
     line_tokens: int
-    tokens_behind: int
+    backlog_tokens: int
     limit_tokens: int
     window_tokens: int
     wait_seconds: float
@@ -88,6 +133,20 @@ class Load:
         return self.wait_seconds + max(self.run_seconds, self.batch_seconds)
 
 
+def weigh(tokens: int, longest_tokens: int, limit_tokens: int, work: Work) -> Load:
+    """What a request of so many tokens would find, whose longest item has longest_tokens."""
+    own = work.own
+    return Load(
+        line_tokens=own.line_tokens,
+        backlog_tokens=own.backlog_tokens,
+        limit_tokens=limit_tokens,
+        window_tokens=work.batch_tokens,
+        wait_seconds=estimate_wait(tokens, work),
+        run_seconds=max(longest_tokens, tokens / work.lanes) / own.tokens_per_second,
+        batch_seconds=min(work.batch_tokens, own.line_tokens + tokens) / own.tokens_per_second,
+    )
+
+
 def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal | None:
     """Whether to refuse a request of so many tokens, whose caller waits for so long (None: for ever)."""
     if tokens > load.limit_tokens:
@@ -96,7 +155,7 @@ def refuse(tokens: int, remaining_seconds: float | None, load: Load) -> Refusal 
         return Refusal.DEADLINE
     in_line = min(tokens, load.window_tokens)
     behind = tokens - in_line
-    if load.line_tokens + in_line > load.limit_tokens or (behind and load.tokens_behind + behind > load.limit_tokens):
+    if load.line_tokens + in_line > load.limit_tokens or (behind and load.backlog_tokens + behind > load.limit_tokens):
         return Refusal.QUEUE_FULL
     if remaining_seconds is not None and CAUTION * load.expected_seconds > remaining_seconds:
         return Refusal.WAIT
@@ -112,7 +171,7 @@ def describe(refusal: Refusal, tokens: int, load: Load) -> str:
         case Refusal.DEADLINE:
             return f"the request takes {max(load.run_seconds, 0.001):.3f} s, the deadline is nearer"
         case Refusal.QUEUE_FULL:
-            waiting = max(load.line_tokens, load.tokens_behind)
+            waiting = max(load.line_tokens, load.backlog_tokens)
             allowed = f"{load.limit_tokens} may wait (the server's --queue-tokens)"
             return f"the queue is full: {waiting} tokens wait, this request adds {tokens} or more, {allowed}"
     seconds = f"in about {load.expected_seconds:.3f} s, {load.wait_seconds:.3f} s of them in line"

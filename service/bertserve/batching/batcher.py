@@ -13,17 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from bertserve.batching.admission import Load, Refusal, Speed, describe, estimate_rest, estimate_wait, refuse
-from bertserve.batching.flight import Flight
-from bertserve.batching.line import Entry, Line, Request, Share
+from bertserve.batching.admission import Load, Refusal, Speed, Work, describe, estimate_wait, refuse, weigh
+from bertserve.batching.line import Entry, Line, Request, Window
 from bertserve.batching.model import Model
 from bertserve.batching.policy import BatchLimits, choose_batch, choose_model
-from bertserve.deadlines import has_passed
+from bertserve.batching.running import Result, RunningBatch, fail
+from bertserve.engine.contract import Engine
 from bertserve.engine.items import Item, ItemOutputs
-from bertserve.engine.lanes import BatchResult, Job, Lanes
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.lanes import Job, Lanes
 from bertserve.errors import DeadlinePassed, EngineUnavailable, InvalidInput, Overloaded
-from bertserve.observe.logs import log_failure
 from bertserve.observe.metrics import Metrics
 
 Finished = TypeVar("Finished")
@@ -56,9 +54,10 @@ class Batcher:
         self._queue_limit_tokens = queue_limit_tokens
         self._metrics = metrics
         self._models: dict[str, Model] = {}
-        self._flights: dict[Job, tuple[Model, Flight]] = {}
+        # Each under itself: lanes and their watch know batches as jobs.
+        self._running: dict[Job, RunningBatch] = {}
         self._numbers = itertools.count()
-        self._turns = itertools.count()
+        self._batch_numbers = itertools.count()
         self._suspended = ""
         self._loop = asyncio.get_running_loop()
 
@@ -69,10 +68,10 @@ class Batcher:
         line = model.line
         self._metrics.watch_queue(
             name,
-            tokens=lambda: line.tokens + line.tokens_behind,
-            items=lambda: len(line) + line.items_behind,
+            tokens=lambda: line.waiting_tokens,
+            items=lambda: line.waiting_items,
             oldest_seconds=lambda: model.oldest_seconds,
-            wait_seconds=lambda: self._wait_seconds(model, SHORTEST_ITEM_TOKENS),
+            wait_seconds=lambda: estimate_wait(SHORTEST_ITEM_TOKENS, self._work(model, time.monotonic())),
         )
 
     @property
@@ -110,12 +109,12 @@ class Batcher:
         request = Request(
             number=next(self._numbers),
             items=items,
+            tokens=tokens,
             finish=finish,
             arrived=arrived,
             deadline=deadline,
-            share=model.line.streams if in_stream else Share(),
+            window=model.line.streams if in_stream else Window(model.line.backlog),
             ended=self._loop.create_future(),
-            tokens_behind=tokens,
         )
         model.line.join(request, arrived)
         self._dispatch()
@@ -139,16 +138,15 @@ class Batcher:
 
     def give_up(self, job: Job, reason: str) -> None:
         """Fail the requests of a batch that a lost lane leaves behind."""
-        if job in self._flights:
-            self._land(job, EngineUnavailable(reason))
+        self._complete(job, EngineUnavailable(reason))
 
     def give_up_all(self, reason: str) -> None:
         """Fail everything that was let in."""
-        for job in tuple(self._flights):
+        for job in tuple(self._running):
             self.give_up(job, reason)
         for model in self._models.values():
             for request in tuple(model.line.requests()):
-                self._fail(request, EngineUnavailable(reason))
+                fail(request, EngineUnavailable(reason))
 
     def _check_service(self) -> None:
         if self._suspended:
@@ -156,15 +154,7 @@ class Batcher:
 
     def _admit(self, model: Model, tokens: int, longest: int, deadline: float | None, now: float) -> None:
         self._check_service()
-        load = Load(
-            line_tokens=model.line.tokens,
-            tokens_behind=model.line.tokens_behind - model.line.streams.tokens_behind,
-            limit_tokens=self._queue_limit_tokens,
-            window_tokens=self._limits.batch_tokens,
-            wait_seconds=self._wait_seconds(model, tokens),
-            run_seconds=max(longest, tokens / self._lanes.count) / model.speed.tokens_per_second,
-            batch_seconds=min(self._limits.batch_tokens, model.line.tokens + tokens) / model.speed.tokens_per_second,
-        )
+        load = weigh(tokens, longest, self._queue_limit_tokens, self._work(model, now))
         refusal = refuse(tokens, None if deadline is None else deadline - now, load)
         if refusal is not None:
             raise self._refused(model, refusal, tokens, load)
@@ -180,83 +170,50 @@ class Batcher:
 
     def _dispatch(self) -> None:
         """Keep every lane busy, and one batch ready behind them."""
-        while len(self._flights) < self._lanes.capacity:
-            turns = {name: model.last_turn for name, model in self._models.items() if model.line}
-            if not turns:
+        while len(self._running) < self._lanes.capacity:
+            last_batches = {name: model.last_batch for name, model in self._models.items() if model.line}
+            if not last_batches:
                 return
-            model, now = self._models[choose_model(turns)], time.monotonic()
+            model, now = self._models[choose_model(last_batches)], time.monotonic()
             choice = choose_batch(model.line, now, self._limits)
             for number in choice.expired:
                 if number in model.line:
                     self._expire(model, model.line.request_of(number))
             entries = [model.line.take(number, now) for number in choice.batch if number in model.line]
             if entries:
-                model.last_turn = next(self._turns)
-                self._launch(model, entries)
+                model.last_batch = next(self._batch_numbers)
+                self._start(model, entries)
 
-    def _launch(self, model: Model, entries: list[Entry]) -> None:
+    def _start(self, model: Model, entries: list[Entry]) -> None:
+        """Send a batch to the lanes. If it cannot be packed, its items go alone, so that only the culprit fails."""
         try:
-            flight = Flight(model.engine, entries)
-        except Exception as error:  # what cannot be packed, for want of memory say, fails alone too
-            if len(entries) == 1:
-                self._fail(entries[0].request, error)
-            else:
-                for entry in entries:
-                    self._launch(model, [entry])
+            batches = [RunningBatch(model, entries, self._report)]
+        except Exception:  # not enough memory, for example
+            batches = self._pack_alone(model, entries)
+        for batch in batches:
+            self._running[batch] = batch
+            self._lanes.submit(batch)
+
+    def _pack_alone(self, model: Model, entries: list[Entry]) -> list[RunningBatch]:
+        batches = []
+        for entry in entries:
+            try:
+                batches.append(RunningBatch(model, [entry], self._report))
+            except Exception as error:
+                fail(entry.request, error)
+        return batches
+
+    def _report(self, batch: RunningBatch, result: Result) -> None:
+        """Called on the lane."""
+        self._loop.call_soon_threadsafe(self._complete, batch, result)
+
+    def _complete(self, batch: Job, result: Result) -> None:
+        running = self._running.pop(batch, None)
+        if running is None:  # given up before
             return
-
-        def done(result: BatchResult | Exception | None) -> None:
-            landed = flight.finish(result) if isinstance(result, BatchResult) else result
-            self._loop.call_soon_threadsafe(self._land, job, landed)
-
-        job = Job(engine=model.engine, take=flight.take, done=done)
-        self._flights[job] = model, flight
-        self._lanes.submit(job)
-
-    def _land(self, job: Job, result: BatchResult | Exception | None) -> None:
-        model, flight = self._flights.pop(job, (None, None))
-        if model is None or flight is None:  # given up before
-            return
+        # The lanes come first, so that none waits while results are handed out.
         self._dispatch()
-        for entry in flight.left_out:
-            self._count_dropped(model, entry.request, 1, flight.started or time.monotonic())
-        if isinstance(result, Exception):
-            for entry in flight.entries:
-                self._fail(entry.request, result)
-        elif result is not None:
-            self._measure(model, flight, result)
-            for entry, outcome in zip(flight.entries, result.outcomes, strict=True):
-                self._finish_item(entry, outcome, result)
-
-    def _measure(self, model: Model, flight: Flight, result: BatchResult) -> None:
-        tokens, seconds = flight.packed.token_count, result.finished - result.started
-        if not result.failures:
-            model.speed = model.speed.after(tokens, seconds)
-        model.metrics.batch_tokens.observe(tokens)
-        model.metrics.batch_items.observe(len(flight.entries))
-        model.metrics.tokens.inc(tokens)
-        model.metrics.engine_busy_seconds.inc(seconds)
-        model.metrics.engine_failures.inc(result.failures)
-
-    def _finish_item(self, entry: Entry, outcome: object, result: BatchResult) -> None:
-        request = entry.request
-        if not request.is_live:
-            return
-        request.first_started = min(request.first_started, result.started)
-        request.last_finished = max(request.last_finished, result.finished)
-        if isinstance(outcome, Exception):
-            self._fail(request, outcome)
-            return
-        request.results[entry.index] = outcome
-        request.open_items -= 1
-        if request.open_items == 0:
-            request.ended.set_result(None)
-
-    def _fail(self, request: Request, error: Exception) -> None:
-        if request.is_live:
-            if not isinstance(error, EngineUnavailable):
-                log_failure("the engine failed on an item", error)
-            request.ended.set_exception(error)
+        running.complete(result)
 
     def _expire(self, model: Model, request: Request) -> None:
         if request.is_live:
@@ -266,30 +223,15 @@ class Batcher:
     def _drop(self, model: Model, request: Request) -> None:
         """Take what still waits of an ended request out of the queue, before it costs anything."""
         now = time.monotonic()
-        dropped = model.line.drop(request, now)
-        self._count_dropped(model, request, dropped, now)
+        model.count_dropped(request, model.line.drop(request, now), now)
 
-    def _count_dropped(self, model: Model, request: Request, items: int, now: float) -> None:
-        if items:
-            is_late = request.deadline is not None and has_passed(request.deadline - now, now - request.arrived)
-            model.metrics.dropped["expired" if is_late else "cancelled"].inc(items)
-
-    def _wait_seconds(self, model: Model, tokens: int) -> float:
-        """Until the last item of a request of so many tokens would start: behind the batches under way too."""
-        ahead, batch_tokens = model.line.tokens_ahead(tokens), self._limits.batch_tokens
-        others = [other for other in self._models.values() if other.line and other is not model]
-        neighbours = [other.as_neighbour(model, batch_tokens) for other in others]
-        turns = -(-(ahead + tokens) // batch_tokens)
-        wait = estimate_wait(ahead / model.speed.tokens_per_second, turns, neighbours, self._lanes.count)
-        return wait + self._under_way_seconds()
-
-    def _under_way_seconds(self) -> float:
-        """Until the batches under way leave a lane free."""
-        if len(self._flights) < self._lanes.count:
-            return 0.0
-        now = time.monotonic()
-        rests = (
-            estimate_rest(flight.packed.token_count, model.speed.tokens_per_second, flight.started, now)
-            for model, flight in self._flights.values()
+    def _work(self, model: Model, now: float) -> Work:
+        """What the lanes have to do, seen from one bundle."""
+        return Work(
+            own=model.queued,
+            others=[other.queued for other in self._models.values() if other.line and other is not model],
+            running=[batch.progress for batch in self._running.values()],
+            lanes=self._lanes.count,
+            batch_tokens=self._limits.batch_tokens,
+            now=now,
         )
-        return sum(rests) / self._lanes.count

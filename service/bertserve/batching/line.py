@@ -1,8 +1,8 @@
 """The line of one bundle: what waits, in the order in which it may run. No clock, thread or loop inside.
 
-Of every request a window of tokens stands in line; the rest waits behind it and follows, at the end of the line, as
-what is before it is taken. So the largest request delays its neighbours by one window, and items of requests that
-arrive together take turns. All streams together share one window.
+A request has a window of tokens in line. The rest waits in the backlog and follows at the end of the line, as soon as
+the window has room. So the largest request delays its neighbours by one window, and items of requests that arrive
+together take turns. All streams together share one window.
 """
 
 from __future__ import annotations
@@ -19,26 +19,43 @@ from bertserve.engine.items import Item, ItemOutputs
 
 
 @dataclass(slots=True, eq=False)
-class Share:
-    """Requests that have one window in common, first come first served: a lone one, or those of all streams."""
+class Backlog:
+    """How much waits behind the line."""
 
-    in_line_tokens: int = 0
-    tokens_behind: int = 0
-    behind: deque[Request] = field(default_factory=deque)
+    tokens: int = 0
+    items: int = 0
+
+    def add(self, tokens: int, items: int) -> None:
+        """Count what comes, or what goes if both are negative."""
+        self.tokens += tokens
+        self.items += items
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """Room in line for one request, or for those of all streams together, first come first served."""
+
+    #: Counts what its requests have behind the line.
+    backlog: Backlog
+    #: Tokens that its requests have in line.
+    tokens: int = 0
+    #: Requests that have items behind the line, or had some when they joined.
+    requests: deque[Request] = field(default_factory=deque)
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Items of one caller, on their way. next_index: of the first item that is not in line yet."""
+    """Items of one caller, on their way. tokens: of all items together. next_index: of the first item that is not in
+    line yet."""
 
     number: int
     items: Sequence[Item]
+    tokens: int
     finish: Callable[[int, ItemOutputs], Any]
     arrived: float
     deadline: float | None
-    share: Share
+    window: Window
     ended: asyncio.Future[None]
-    tokens_behind: int
     next_index: int = 0
     in_line: set[int] = field(default_factory=set)
     results: list[Any] = field(init=False)
@@ -53,6 +70,11 @@ class Request:
     @property
     def is_live(self) -> bool:
         return not self.ended.done()
+
+    @property
+    def backlog(self) -> Sequence[Item]:
+        """The items that are not in line yet."""
+        return self.items[self.next_index :]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,13 +92,11 @@ class Line:
 
     def __init__(self, window_tokens: int) -> None:
         self.tokens = 0
-        self.tokens_behind = 0
-        self.items_behind = 0
-        self.streams = Share()
+        self.backlog = Backlog()
+        self.streams = Window(Backlog())
         self._window_tokens = window_tokens
-        self._entries: OrderedDict[int, Entry] = (
-            OrderedDict()
-        )  # a dict looks for its first entry among all that are gone
+        # Not a dict, which looks for its first entry among all that are gone.
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
@@ -88,60 +108,63 @@ class Line:
     def __contains__(self, number: int) -> bool:
         return number in self._entries
 
+    @property
+    def waiting_tokens(self) -> int:
+        """Tokens in line and behind it."""
+        return self.tokens + self.backlog.tokens + self.streams.backlog.tokens
+
+    @property
+    def waiting_items(self) -> int:
+        """Items in line and behind it."""
+        return len(self) + self.backlog.items + self.streams.backlog.items
+
     def request_of(self, number: int) -> Request:
         return self._entries[number].request
 
     def requests(self) -> Iterator[Request]:
         """All that wait, one of them perhaps several times."""
         yield from (entry.request for entry in self._entries.values())
-        yield from self.streams.behind
-
-    def tokens_ahead(self, tokens: int) -> int:
-        """What runs before the last item of a request of so many tokens that would join now: in every round through the
-        line each request gets a window."""
-        rounds = -(-tokens // self._window_tokens)
-        return min(rounds * self.tokens, self.tokens + self.tokens_behind)
+        yield from self.streams.requests
 
     def join(self, request: Request, now: float) -> None:
-        """Put a request at the end of the line, and what does not fit into its share's window behind it."""
-        self._move_behind(request, request.tokens_behind)
-        self.items_behind += len(request.items)
-        request.share.behind.append(request)
-        self._advance(request.share, now)
+        """Put a request at the end of the line, and what does not fit into its window behind it."""
+        request.window.backlog.add(request.tokens, len(request.items))
+        request.window.requests.append(request)
+        self._advance(request.window, now)
 
     def take(self, number: int, now: float) -> Entry:
         """Take an item out; what waits behind it follows at the end of the line."""
         entry = self._remove(number)
-        self._advance(entry.request.share, now)
+        self._advance(entry.request.window, now)
         return entry
 
     def drop(self, request: Request, now: float) -> int:
         """Take out all that still waits of a request. Returns how many items that was."""
-        count = len(request.in_line) + len(request.items) - request.next_index
-        self._move_behind(request, -request.tokens_behind)
-        self.items_behind -= len(request.items) - request.next_index
-        request.tokens_behind, request.next_index = 0, len(request.items)
+        backlog = request.backlog
+        count = len(request.in_line) + len(backlog)
+        request.window.backlog.add(-sum(item.length for item in backlog), -len(backlog))
+        request.next_index = len(request.items)
         for number in tuple(request.in_line):
             self._remove(number)
-        self._advance(request.share, now)
+        self._advance(request.window, now)
         return count
 
     def _remove(self, number: int) -> Entry:
         entry = self._entries.pop(number)
         entry.request.in_line.discard(number)
-        entry.request.share.in_line_tokens -= entry.waiting.tokens
+        entry.request.window.tokens -= entry.waiting.tokens
         self.tokens -= entry.waiting.tokens
         return entry
 
-    def _advance(self, share: Share, now: float) -> None:
-        """Let items of a share into line as far as its window goes; a larger item has it to itself."""
-        while share.behind:
-            request = share.behind[0]
+    def _advance(self, window: Window, now: float) -> None:
+        """Let items into line as far as their window goes; a larger item has it to itself."""
+        while window.requests:
+            request = window.requests[0]
             if request.next_index == len(request.items):
-                share.behind.popleft()
+                window.requests.popleft()
                 continue
             tokens = request.items[request.next_index].length
-            if share.in_line_tokens and share.in_line_tokens + tokens > self._window_tokens:
+            if window.tokens and window.tokens + tokens > self._window_tokens:
                 return
             self._enter(request, tokens, now)
 
@@ -151,12 +174,6 @@ class Line:
         self._entries[number] = Entry(waiting, request.items[index], request, index)
         request.in_line.add(number)
         request.next_index += 1
-        request.tokens_behind -= tokens
-        request.share.in_line_tokens += tokens
+        request.window.backlog.add(-tokens, -1)
+        request.window.tokens += tokens
         self.tokens += tokens
-        self._move_behind(request, -tokens)
-        self.items_behind -= 1
-
-    def _move_behind(self, request: Request, tokens: int) -> None:
-        request.share.tokens_behind += tokens
-        self.tokens_behind += tokens

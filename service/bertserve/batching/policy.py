@@ -67,9 +67,9 @@ def choose_batch(line: Iterable[Waiting], now: float, limits: BatchLimits) -> Ch
     return Choice(batch=tuple(batch), expired=tuple(expired))
 
 
-def choose_model(last_turns: Mapping[str, int]) -> str:
+def choose_model(last_batches: Mapping[str, int]) -> str:
     """Which bundle's line the next batch comes from: of those that have one, whose last batch is longest ago.
 
-    last_turns: number of each bundle's last batch.
+    last_batches: number of each bundle's last batch.
     """
-    return min(last_turns, key=last_turns.__getitem__)
+    return min(last_batches, key=last_batches.__getitem__)

@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
+from bertserve.engine.contract import Engine, RunStop
 from bertserve.engine.items import Item, ItemOutputs
-from bertserve.engine.ort.session import Engine, RunStop
 from bertserve.engine.packing import PackedBatch
 
 # For what a lane is doing when it is told to end.
@@ -36,19 +37,27 @@ class BatchResult:
     failures: int
 
 
+class Job(Protocol):
+    """A batch for a lane, which calls its methods."""
+
+    @property
+    def engine(self) -> Engine:
+        """What runs it."""
+        ...
+
+    def take(self) -> PackedBatch | None:
+        """The batch to run. None if nobody waits for it any longer."""
+        ...
+
+    def done(self, result: BatchResult | Exception | None) -> None:
+        """Called once, with the result, None if nothing ran, or the error if one was raised outside a run."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Job:
-    """A batch for a lane. `take` is called on the lane when its turn comes, and may give None if nobody wants it any
-    more; `done` is called on the lane with the result, None where nothing ran, or what was raised beside any run."""
-
-    engine: Engine
-    take: Callable[[], PackedBatch | None]
-    done: Callable[[BatchResult | Exception | None], None]
-
-
-@dataclass(slots=True, eq=False)
 class Step:
-    """What a lane does at the moment. number: no two steps of a server have the same. stop: ends its run."""
+    """What a lane does at the moment. number: no two steps of a server have the same. tokens: of its run, 0 between
+    runs. stop: ends its run."""
 
     number: int
     job: Job
@@ -86,22 +95,31 @@ class Lane:
             if self._is_abandoned:
                 self._jobs.put(job)
                 return
-            self.step = Step(next(self._step_numbers), job)
+            self._publish(self._next_step(job))
             job.done(self._run_job(job))
-            self.step = None
+            self._publish(None)
+
+    def _publish(self, step: Step | None) -> None:
+        """Show other threads what the lane does from now on, None while it is idle."""
+        self.step = step
+
+    def _next_step(self, job: Job, tokens: int = 0) -> Step:
+        return Step(number=next(self._step_numbers), job=job, tokens=tokens)
 
     def _run_job(self, job: Job) -> BatchResult | Exception | None:
         try:
             batch = job.take()
-            return run_isolated(job.engine, batch, self._run) if batch is not None else None
+            return run_isolated(job.engine, batch, partial(self._run, job)) if batch is not None else None
         except Exception as error:  # a bug in packing, say: the lane outlives it, and nobody waits for ever
             return error
 
-    def _run(self, engine: Engine, batch: PackedBatch) -> list[ItemOutputs]:
+    def _run(self, job: Job, batch: PackedBatch) -> list[ItemOutputs]:
+        step = self._next_step(job, batch.token_count)
+        self._publish(step)
+        # Checked after the step is shown: `abandon` sets the flag first, so that it is seen here or ends this run.
         if self._is_abandoned:
             raise RuntimeError("the lane was given up")
-        step = self.step = Step(next(self._step_numbers), self.step.job, batch.token_count)  # type: ignore[union-attr]
-        return engine.run(batch, step.stop)
+        return job.engine.run(batch, step.stop)
 
 
 class Lanes:
@@ -145,17 +163,20 @@ class Lanes:
         return Lane(number, self._jobs, self._step_numbers)
 
 
-Run = Callable[[Engine, PackedBatch], list[ItemOutputs]]
+Run = Callable[[PackedBatch], list[ItemOutputs]]
 
 
 def run_isolated(engine: Engine, batch: PackedBatch, run: Run) -> BatchResult:
-    """Run a batch; where it raises, run its items one by one, so that only the culprit fails."""
+    """Run a batch. If it raises, run its items one by one, so that only the culprit fails.
+
+    run: runs a batch of this engine.
+    """
     started = time.monotonic()
     failures = 0
     outcomes: list[ItemOutputs | Exception]
     try:
-        outcomes = list(run(engine, batch))
-    except Exception as error:  # whatever ONNX Runtime raises
+        outcomes = list(run(batch))
+    except Exception as error:  # an engine may raise any class
         failures = 1
         outcomes = [error] if len(batch.items) == 1 else [_run_alone(engine, item, run) for item in batch.items]
     if len(batch.items) > 1:
@@ -165,6 +186,6 @@ def run_isolated(engine: Engine, batch: PackedBatch, run: Run) -> BatchResult:
 
 def _run_alone(engine: Engine, item: Item, run: Run) -> ItemOutputs | Exception:
     try:
-        return run(engine, engine.pack([item]))[0]
-    except Exception as error:  # whatever ONNX Runtime raises
+        return run(engine.pack([item]))[0]
+    except Exception as error:  # an engine may raise any class
         return error

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from bertserve.bundle import Bundle, BundleError
+from bertserve.engine.contract import Engine, RunStop
 from bertserve.engine.items import Item, ItemOutputs
-from bertserve.engine.ort.mappings import detach
+from bertserve.engine.ort.private_memory import detach
 from bertserve.engine.ort.run_memory import FEW_MASKS, estimate_largest_run_bytes, estimate_run_bytes
 from bertserve.engine.packing import PackedBatch, pack, unpack
 
@@ -46,18 +49,8 @@ class _GraphFile:
         return os.fsencode(self._path)
 
 
-class RunStop:
-    """Ends one run from another thread, at the graph's next node; a kernel under way is not interrupted."""
-
-    def __init__(self) -> None:
-        self.options = ort.RunOptions()  # its flag stays set: every run has its own
-
-    def request(self) -> None:
-        self.options.terminate = True
-
-
-class Engine:
-    """A bundle ready to run. `run` may be called from several threads at once; the weights are shared."""
+class OrtEngine(Engine):
+    """A bundle in a session of ONNX Runtime. All runs share its weights."""
 
     def __init__(self, bundle: Bundle, threads: int, optimized_graph_path: Path | None = None) -> None:
         """Load the graph. threads: of one run. optimized_graph_path: write there what will really run."""
@@ -88,33 +81,28 @@ class Engine:
         self._has_long_texts = "wanted_layers" in self._inputs
         self._has_few_masks = FEW_MASKS in self._session.get_modelmeta().custom_metadata_map
 
-    def pack(self, items: list[Item]) -> PackedBatch:
-        """Lay items out for `run`."""
+    def pack(self, items: Sequence[Item]) -> PackedBatch:
         return pack(items, self._position_offset)
 
     def run(self, batch: PackedBatch, stop: RunStop | None = None) -> list[ItemOutputs]:
-        """Run a batch; outputs in the order of its items. Raises whatever ONNX Runtime raises, `stop` included."""
+        """Run a batch. A stop ends it at the graph's next node; a kernel under way is not interrupted."""
         feeds = {name: array for name, array in batch.feeds.items() if name in self._inputs}
-        options = (stop or RunStop()).options
+        options = ort.RunOptions()
+        if stop is not None:
+            stop.on_request(partial(setattr, options, "terminate", True))
         if batch.token_count > KEPT_RUN_TOKENS:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         outputs: list[NDArray[Any]] = self._session.run(list(batch.fetches), feeds, options)
         return unpack(batch, dict(zip(batch.fetches, outputs, strict=True)))
 
     def estimate_run_bytes(self, tokens: int) -> int:
-        """Memory that a run of one text of so many tokens takes beside the weights."""
         return estimate_run_bytes(self.bundle.model, tokens, **self._run_traits())
 
     def estimate_largest_run_bytes(self, longest_text: int, batch_tokens: int) -> int:
-        """The same of the largest run that batches of so many tokens, and one longer text, make."""
         return estimate_largest_run_bytes(self.bundle.model, longest_text, batch_tokens, **self._run_traits())
 
     def _run_traits(self) -> dict[str, bool]:
         return {"has_flash": self._has_long_texts and knows_cache_size(), "few_masks": self._has_few_masks}
-
-    def run_items(self, items: list[Item]) -> list[ItemOutputs]:
-        """Pack and run."""
-        return self.run(self.pack(items))
 
 
 def overflows(flags: frozenset[str]) -> bool:
