@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import ast
 import configparser
-import io
 import json
 import os
 import re
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Iterator
 from email.parser import Parser
@@ -25,40 +23,18 @@ import pytest
 from bertapi.v1 import bert_service_pb2
 from servers import RunningServer, running_server
 
-from .conftest import ROOT, build
-
 pytestmark = pytest.mark.slow
 
-COMMIT = "748d381"
 BUNDLES = ("pretraining", "classifier", "plain", "tagger")
 # Fields of answers that today's client knows and 0.1.0's did not.
 LATER_FIELDS = {"score", "loaded_bytes", "longest_text_bytes"}
 
 
 @pytest.fixture(scope="session")
-def released_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The source tree of 0.1.0."""
-    command = ["git", "-c", "safe.directory=*", "archive", COMMIT]
-    archived = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    if archived.returncode:
-        pytest.skip(f"NOT TESTED AGAINST 0.1.0, its commit {COMMIT} is not in this clone: {archived.stderr.decode()}")
-    tree = tmp_path_factory.mktemp("released")
-    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as archive:
-        archive.extractall(tree, filter="data")
-    return tree
-
-
-@pytest.fixture(scope="session")
-def released_wheel(released_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The one wheel of 0.1.0: server, export, client and benchmarks."""
-    return zipfile.ZipFile(build("wheel", "bertserve", released_tree, tmp_path_factory.mktemp("released-wheel")))
-
-
-@pytest.fixture(scope="session")
 def path_of_released(released_wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The variables with which Python imports the packages of 0.1.0."""
     folder = tmp_path_factory.mktemp("released-packages")
-    released_wheel.extractall(folder)  # noqa: S202 - this file has just built it
+    released_wheel.extractall(folder)
     return {"PYTHONPATH": str(folder)}
 
 
