@@ -151,10 +151,10 @@ def try_python(version: str, interpreter: str | None, wheels: list[str], folder:
     full_version = run(interpreter, "-c", "import platform; print(platform.python_version())")
     try:
         environment = create_environment(interpreter, folder / f"python{version}", *wheels)
+        with running_server(environment) as target:
+            answer = answer_of(environment, target, "bertapi.client")
     except CommandError as error:
-        return PythonRow(version, found, full_version, f"no: {error}", "", today())
-    with running_server(environment) as target:
-        answer = answer_of(environment, target, "bertapi.client")
+        return PythonRow(version, found, full_version, "", f"no: {error}", today())
     return PythonRow(version, found, full_version, verdict_of_check(environment), answer, today())
 
 
