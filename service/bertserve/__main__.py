@@ -20,10 +20,20 @@ from typing import NoReturn
 import uvloop
 
 from bertserve.bundle import BundleError
-from bertserve.doors.grpc.port import ServerError
 from bertserve.observe.logs import finish_logs, log_failure, log_warning, start_logs
-from bertserve.server import open_server
 from bertserve.settings import Settings, SettingsError, read_settings
+
+try:
+    from bertserve.doors.grpc.port import ServerError
+    from bertserve.server import open_server
+except ImportError as error:
+    # pip installs bertapi, and then removes bertserve 0.1.0, which contained files of the same names.
+    if not (error.name or "").startswith("bertapi"):
+        raise
+    sys.exit(
+        "bertserve: files of bertapi are missing; pip removes them together with bertserve 0.1.0. Restore them:"
+        " pip install --force-reinstall --no-deps bertapi (in a clone: pip install ./proto)"
+    )
 
 # For a reader of stderr to take the last lines.
 LAST_LINES_SECONDS = 1.0

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from .environments import Environment, create_environment, lend
+
 ROOT = Path(__file__).parents[2]
 
 # Distribution → the folder of its pyproject.toml.
 FOLDERS = {"bertapi": ROOT / "proto", "bertserve": ROOT, "bertbench": ROOT / "benchmarks"}
+
+# What 0.1.0 was released from.
+RELEASED_COMMIT = "748d381"
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +57,46 @@ def wheel_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Distribution → its wheel, built by the project's own build backend without a network. All lie in one folder."""
     folder = tmp_path_factory.mktemp("wheels")
     return {name: build("wheel", name, FOLDERS[name], folder) for name in FOLDERS}
+
+
+@pytest.fixture(scope="session")
+def lent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of links to what others made of all that is installed here."""
+    folder = tmp_path_factory.mktemp("lent")
+    lend(folder, leave_out=FOLDERS)
+    return folder
+
+
+@pytest.fixture
+def environment(tmp_path: Path, wheel_files: dict[str, Path], lent: Path) -> Environment:
+    """An environment that has what others made, and finds our wheels by name. Its commands run in the clone."""
+    return create_environment(tmp_path / "environment", ROOT, wheel_files["bertapi"].parent, lent)
+
+
+@pytest.fixture(scope="session")
+def released_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source tree of 0.1.0."""
+    command = ["git", "-c", "safe.directory=*", "archive", RELEASED_COMMIT]
+    archived = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
+    if archived.returncode:
+        pytest.skip(
+            f"NOT TESTED AGAINST 0.1.0, its commit {RELEASED_COMMIT} is not in this clone: {archived.stderr.decode()}"
+        )
+    tree = tmp_path_factory.mktemp("released")
+    with tarfile.open(fileobj=io.BytesIO(archived.stdout)) as archive:
+        archive.extractall(tree, filter="data")
+    return tree
+
+
+@pytest.fixture(scope="session")
+def released_wheel_file(released_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one wheel of 0.1.0: server, export, client and benchmarks."""
+    return build("wheel", "bertserve", released_tree, tmp_path_factory.mktemp("released-wheel"))
+
+
+@pytest.fixture(scope="session")
+def released_wheel(released_wheel_file: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(released_wheel_file)
 
 
 def build(kind: str, name: str, source: Path, folder: Path) -> Path:
