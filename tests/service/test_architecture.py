@@ -34,6 +34,8 @@ LAYERS = (
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
+    ("heads",),
+    ("engine.items",),
     ("bundle",),
 )
 LEAVES = {"settings", "errors", "deadlines", "observe", "process", "bundle", "manifest", "plain_files"}
@@ -131,13 +133,14 @@ def test_the_graph_is_measured_as_it_is_served() -> None:
     """bertbench.graph imports of bertserve the bundle, the engine and the policy of batching, and nothing above."""
     measuring = {m: path for m, path in sources("bertbench").items() if m.startswith("bertbench.graph.")}
     used = {name for path in measuring.values() for name in imports(path)} & SERVER.keys()
-    assert {room(name) for name in used} <= {"bundle", "engine", "batching"}
+    assert {room(name) for name in used} <= {"bundle", "engine.items", "engine", "batching"}
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:
-    """bertexport imports of bertserve the bundle, tokenizer, engine and process, and nothing above them."""
+    """bertexport imports of bertserve the bundle, heads, tokenizer, engine and process, and nothing above them."""
     used = {name for path in sources("bertexport").values() for name in imports(path)} & SERVER.keys()
-    assert {room(name) for name in used} <= {"bundle", "tokenizer", "engine", "process"}
+    rooms = {"bundle", "heads", "tokenizer", "engine.items", "engine", "process"}
+    assert {room(name) for name in used} <= rooms
 
 
 @pytest.mark.parametrize("module", ["batching.policy", "batching.admission", "supervision.verdict"])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from bertserve.bundle import ProblemType
-from bertserve.engine.golden import relative_difference
 from bertserve.engine.items import Float32s, Item, ItemOutputs
+from bertserve.heads.comparison import relative_difference
 from numpy.typing import NDArray
 
 from bertexport.proof.reference import ReferenceOutputs
