@@ -18,7 +18,8 @@ from bertserve.engine.ort.run_memory import LONG_TEXT_TOKENS
 from bertexport.encoders.architecture import Architecture, Weights
 from bertexport.encoders.family import Module
 from bertexport.fit.quantization import LOWEST_OF_ACTIVATION, Int8Plan, quantize_weight
-from bertexport.graph.attention import write_attention
+from bertexport.graph.attention import QueryKeyValue, write_attention
+from bertexport.graph.groups import Groups, write_groups
 from bertexport.graph.heads import HeadWriter
 from bertexport.graph.int8_nodes import Int8Writer
 from bertexport.graph.layer_outputs import LayerOutputs
@@ -63,31 +64,13 @@ class _PackedGraph:
         self.outputs: list[onnx.ValueInfoProto] = []
 
     def write_encoder(self) -> None:
-        self._write_group_bounds()
+        groups = write_groups(self.writer, self._architecture.hidden_size, long_texts=self._has_long_texts)
         self._layers.begin(self.inputs)
         self._embed()
         self._layers.offer(0, self.outputs)
         for layer in range(self._architecture.layer_count):
-            self._write_layer(self._layers.rows(layer), layer)
+            self._write_layer(self._layers.rows(layer), layer, groups)
             self._layers.offer(layer + 1, self.outputs)
-
-    def _write_group_bounds(self) -> None:
-        """What every layer's loop reads, computed once: first row and end of each group, and their number."""
-        writer = self.writer
-        writer.constant("go_on", np.array(True))
-        writer.constant("flat_shape", np.array([-1, self._architecture.hidden_size]))
-        last, axis = writer.ints(np.iinfo(np.int64).max), writer.ints(0)
-        for name, start, end in (
-            ("group_firsts", writer.ints(0), writer.ints(-1)),
-            ("group_ends", writer.ints(1), last),
-        ):
-            bounds = writer.node("Slice", ["group_starts", start, end, axis], f"{name}.flat")
-            writer.node("Unsqueeze", [bounds, writer.ints(1)], name)
-        size = writer.node("Shape", ["group_shapes"], "group_count.shape", start=0, end=1)
-        writer.node("Squeeze", [size, axis], "group_count")
-        if self._has_long_texts:
-            lengths = writer.node("Gather", ["group_shapes", writer.ints(1)], "group_lengths", axis=1)
-            writer.node("Greater", [lengths, writer.ints(LONG_TEXT_TOKENS)], "group_is_long")
 
     def _embed(self) -> str:
         writer, family = self.writer, self._weights.family
@@ -110,9 +93,9 @@ class _PackedGraph:
             return self.writer.gather_halves(f"{role}_half_table", table, indices, f"{role}_rows")
         return self.writer.gather(self.writer.constant(f"{role}_table", table), indices, f"{role}_rows")
 
-    def _write_layer(self, hidden: str, layer: int) -> str:
+    def _write_layer(self, hidden: str, layer: int, groups: Groups) -> str:
         modules, name, activation = self._weights.family.layer, f"layer_{layer}", self._architecture.activation
-        summed = self.writer.node("Add", [self._attend(hidden, layer), hidden], f"{name}.attention_sum")
+        summed = self.writer.node("Add", [self._attend(hidden, layer, groups), hidden], f"{name}.attention_sum")
         middle = self.modules.normalize(summed, modules["attention_norm"], f"{name}.middle", layer)
         up = self._encode(middle, self.modules.tensors(modules["up"], layer), f"{name}.up")
         active = self.writer.activate(up, activation, f"{name}.active")
@@ -121,38 +104,39 @@ class _PackedGraph:
         summed = self.writer.node("Add", [down, middle], f"{name}.output_sum")
         return self.modules.normalize(summed, modules["output_norm"], self._layers.rows(layer + 1), layer)
 
-    def _attend(self, hidden: str, layer: int) -> str:
+    def _attend(self, hidden: str, layer: int, groups: Groups) -> str:
         """Query, key and value; then attention within each text, and the projection of what it gathers."""
         modules, name, heads = self._weights.family.layer, f"layer_{layer}", self._architecture.attention_heads
         query, key, value = (self.modules.tensors(modules[role], layer) for role in ("query", "key", "value"))
         projection = self.modules.tensors(modules["projection"], layer)
-        if in_int8 := self._is_int8(f"{name}.qkv"):
-            self._project_apart(hidden, name, {"all_queries": query, "all_keys": key, "all_values": value})
+        rows: str | QueryKeyValue
+        if self._is_int8(f"{name}.qkv"):
+            rows = self._project_apart(hidden, name, {"all_queries": query, "all_keys": key, "all_values": value})
             projection["bias"] = projection["bias"] + projection["weight"] @ value["bias"]
         else:
             parts = (query, key, value)
             joined = {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias")}
-            self._encode(hidden, joined, f"{name}.qkv")
-        attended = write_attention(
-            self.writer,
-            name,
-            heads,
-            merged=not in_int8,
-            long_texts=self._has_long_texts,
-            go_on=self._layers.go_on(layer),
-        )
+            rows = self._encode(hidden, joined, f"{name}.qkv")
+        attended = write_attention(self.writer, name, rows, groups, heads, self._layers.go_on(layer))
         return self._encode(attended, projection, f"{name}.projection")
 
-    def _project_apart(self, hidden: str, name: str, parts: dict[str, dict[str, Float32s]]) -> None:
+    def _project_apart(self, hidden: str, name: str, parts: dict[str, dict[str, Float32s]]) -> QueryKeyValue:
         """Query, key and value in int8, each by itself, with no more passes over their rows than there have to be.
 
         Only the query needs its bias here. The key's adds the same to all scores of a query, which softmax does not
         see; the value's comes through attention as it is, whose weights sum to 1, and is added with the projection's.
         """
         rows, scales = self._smooth(hidden, f"{name}.qkv")
-        for output, tensors in parts.items():
-            bias = tensors["bias"] if output == "all_queries" else None
-            self._int8.linear(rows, quantize_weight(tensors["weight"] * scales), bias, f"{name}.{output}")
+        query, key, value = (
+            self._int8.linear(
+                rows,
+                quantize_weight(tensors["weight"] * scales),
+                tensors["bias"] if output == "all_queries" else None,
+                f"{name}.{output}",
+            )
+            for output, tensors in parts.items()
+        )
+        return query, key, value
 
     def decode(self, states: str) -> str:
         """Logits over the vocabulary. A decoder that is the word table reads the constant that the embedding reads."""
