@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bertexport.encoders.architecture import read_architecture, select_weights
-from bertexport.encoders.families import BERT
+from bertexport.encoders.bert import BERT
 from bertexport.proof.figures import write_cosine, write_figure, write_share
 from bertexport.proof.inputs import Use, make_items, read_long_texts, read_text_file, read_texts, vary
 from bertexport.proof.reference import choose_classes, expect, load_reference
