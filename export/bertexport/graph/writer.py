@@ -25,6 +25,7 @@ from bertexport.graph.int8_nodes import Int8Writer
 from bertexport.graph.layer_outputs import LayerOutputs
 from bertexport.graph.modules import ModuleWriter
 from bertexport.graph.nodes import NodeWriter, tensor_info, write_graph
+from bertexport.heads.registry import EXPORTED_HEADS
 
 # Table of the embeddings → the graph's input that says which of its rows a token takes, in the order of the sum.
 TABLE_ROWS = {"word": "input_ids", "token_type": "token_type_ids", "position": "position_ids"}
@@ -34,9 +35,9 @@ def build_graph(weights: Weights, architecture: Architecture, directory: Path, p
     """Write model.onnx (and model.onnx.data) into `directory`; in int8 by the plan, in fp32 without one."""
     graph = _PackedGraph(weights, architecture, directory, plan)
     graph.write_encoder()
-    heads = HeadWriter(graph.modules, graph.last, graph.decode)
+    heads = HeadWriter(modules=graph.modules, last_rows=graph.last, decode=graph.decode)
     for head in architecture.heads:
-        heads.write(head)
+        EXPORTED_HEADS[head].write(heads)
     write_graph(graph.writer, [*graph.inputs, *heads.inputs], [*graph.outputs, *heads.outputs])
 
 
