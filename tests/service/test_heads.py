@@ -16,16 +16,9 @@ from bertserve.heads.registry import HEADS
 from bertserve.heads.row_head import RowHead
 from make_bundles import BUNDLES
 
-EVERYTHING = Wanted(
-    layers=(0, 2),
-    mask_positions=(1, 2),
-    target_ids=(3, 4, 5),
-    top_k=2,
-    pooler=True,
-    next_sentence=True,
-    classify=True,
-    tag=True,
-)
+MASKS = {"mask_positions": (1, 2), "target_ids": (3, 4, 5), "top_k": 2}
+ROW_HEADS = [kind for kind in HEADS.values() if isinstance(kind, RowHead)]
+EVERYTHING = Wanted(layers=(0, 2), **MASKS, **{kind.ask: True for kind in ROW_HEADS})
 # Over whole texts, as no head of today is.
 WHOLE_TEXTS = RowHead(
     head=Head.POOLER, rows=Rows.SEGMENTS, figure="whole", ask="pooler", name="whole", output="pooled", size="hidden"
@@ -89,10 +82,9 @@ def test_a_head_knows_how_many_numbers_it_gives(name: str) -> None:
     """Before anything has run, as many as the engine then hands back."""
     engine = Engine(read_bundle(BUNDLES / name), threads=1)
     model = engine.bundle.model
-    asked = {kind.ask: kind.head in model.heads for kind in HEADS.values() if isinstance(kind, RowHead)}
-    masks = EVERYTHING.mask_positions if Head.MASKED_LM in model.heads else ()
-    wanted = Wanted(layers=(0, 2), mask_positions=masks, target_ids=(3, 4, 5), top_k=2, **asked)
-    item = make_item(7, wanted)
+    asked = {kind.ask: kind.head in model.heads for kind in ROW_HEADS}
+    masks = MASKS if Head.MASKED_LM in model.heads else {}
+    item = make_item(7, Wanted(layers=(0, 2), **masks, **asked))
     counted = sum(kind.count_numbers(model, item) for kind in HEADS.values())
     assert counted == sum(array.size for array in arrays_of(engine.run_items([item])[0]))
 
