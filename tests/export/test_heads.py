@@ -25,7 +25,7 @@ def test_a_graph_has_the_inputs_and_outputs_that_its_heads_state(name: str) -> N
     """By name, type and shape, after the encoder's own."""
     bundle = read_bundle(BUNDLES / name)
     graph = onnx.load(bundle.graph_path, load_external_data=False).graph
-    sizes = sizes_of(bundle.model.hidden_size, len(bundle.model.labels))
+    sizes = sizes_of(bundle.model)
     kinds = [HEADS[head] for head in bundle.model.heads if head is not Head.EMBEDDING]
     inputs = [describe(port, sizes) for kind in kinds for port in kind.inputs]
     outputs = [describe(port, sizes) for kind in kinds for port in kind.outputs]

@@ -50,6 +50,5 @@ class HeadWriter:
         self.outputs.extend(map(self._describe, ports))
 
     def _describe(self, port: Port) -> onnx.ValueInfoProto:
-        architecture = self.modules.architecture
-        sizes = sizes_of(architecture.hidden_size, len(architecture.labels))
+        sizes = sizes_of(self.modules.architecture)
         return tensor_info(port.name, port.sized(sizes), ints=port.ints)

@@ -107,6 +107,18 @@ class HeadKind(Protocol):
         """Numbers in the outputs of an item, before anything is pooled."""
 
 
-def sizes_of(hidden_size: int, label_count: int) -> dict[str, int]:
-    """The words in which ports write sizes that a bundle fixes."""
-    return {"hidden": hidden_size, "labels": label_count}
+class Sized(Protocol):
+    """A model's sizes, as the manifest states them and as the export reads them."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Numbers in a row."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels; empty without a classifier."""
+
+
+def sizes_of(model: Sized) -> dict[str, int]:
+    """The words in which ports write the sizes of a model."""
+    return {"hidden": model.hidden_size, "labels": len(model.labels)}

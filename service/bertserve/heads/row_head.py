@@ -83,6 +83,5 @@ class RowHead:
     def count_numbers(self, facts: ModelFacts, item: Item) -> int:
         if not self.is_asked(item.wanted):
             return 0
-        sizes = sizes_of(facts.hidden_size, len(facts.labels))
-        size = sizes[self.size] if isinstance(self.size, str) else self.size
+        size = sizes_of(facts)[self.size] if isinstance(self.size, str) else self.size
         return size * (item.length if self.rows is Rows.ALL else 1)
