@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bertexport.encoders.architecture import read_architecture, select_weights
-from bertexport.encoders.families import BERT
+from bertexport.encoders.bert import BERT
 from bertexport.proof.figures import write_cosine, write_figure, write_share
 from bertexport.proof.inputs import Use, make_items, read_long_texts, read_text_file, read_texts, vary
-from bertexport.proof.reference import choose_classes, expect, load_reference
+from bertexport.proof.reference import ReferenceOutputs, choose_classes, expect, load_reference
 from bertexport.proof.verification import Outputs, judge, run_engine
 from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import Head
@@ -110,10 +110,11 @@ def test_a_layer_of_nan_fails_every_precision(layer: int, precision: str, output
 
 def decide(outputs: Outputs, actual: tuple[float, float], expected: tuple[float, float]) -> Outputs:
     """The same input with these next-sentence logits on either side."""
+    results = {**outputs.expected.results, Head.NEXT_SENTENCE: np.array(expected, dtype=np.float32)}
     return replace(
         outputs,
         actual=replace(outputs.actual, next_sentence_logits=np.array(actual, dtype=np.float32)),
-        expected=replace(outputs.expected, next_sentence_logits=np.array(expected, dtype=np.float32)),
+        expected=ReferenceOutputs(results=results),
     )
 
 

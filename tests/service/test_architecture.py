@@ -36,10 +36,12 @@ LAYERS = (
     ("models",),
     ("tokenizer", "batching"),
     ("engine",),
+    ("heads",),
+    ("engine.items",),
     ("bundle",),
 )
 LEAVES = {"settings", "errors", "deadlines", "observe", "process", "bundle", "manifest", "plain_files"}
-ENGINE = {"engine", "engine.opening", "engine.ort"}
+ENGINE = {"engine", "engine.items", "engine.opening", "engine.ort"}
 PLACED = sorted({name for names in LAYERS for name in names} | LEAVES, key=len, reverse=True)
 
 
@@ -148,9 +150,9 @@ def test_the_graph_is_measured_as_it_is_served() -> None:
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:
-    """bertexport imports of bertserve the bundle, tokenizer, engine and process, and nothing above them."""
+    """bertexport imports of bertserve the bundle, heads, tokenizer, engine and process, and nothing above them."""
     used = {name for path in sources("bertexport").values() for name in imports(path)} & SERVER.keys()
-    assert {room(name) for name in used} <= {"bundle", "tokenizer", "process", *ENGINE}
+    assert {room(name) for name in used} <= {"bundle", "heads", "tokenizer", "process", *ENGINE}
 
 
 @pytest.mark.parametrize("module", ["batching.policy", "batching.admission", "supervision.verdict"])

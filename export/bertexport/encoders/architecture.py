@@ -77,7 +77,7 @@ class Architecture:
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The words in which `families` writes shapes."""
+        """The words in which the families' tables write shapes."""
         return {
             "embedding": self.embedding_size,
             "hidden": self.hidden_size,

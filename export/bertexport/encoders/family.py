@@ -25,7 +25,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Module:
-    """name: of the module in the checkpoint; shapes: tensor of the module, such as `weight`, → its sizes by name."""
+    """name: as in `transformers`, without the base model's prefix; `{layer}` stands for the layer, counted from 0.
+    shapes: tensor of the module, such as `weight`, → its sizes by name."""
 
     name: str
     kind: Kind

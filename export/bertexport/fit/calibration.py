@@ -87,7 +87,7 @@ def rank_parts(
 
 
 def find_module(reference: Reference, weights: Weights, name: str) -> Any:
-    """The first model's module of that name, as `families` writes names."""
+    """The first model's module of that name, as the families' tables write names."""
     for model in reference.models.values():
         for full_name, module in model.named_modules():
             if full_name.removeprefix(weights.family.prefix) == name:

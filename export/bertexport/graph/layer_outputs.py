@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from bertserve.engine.packing import hidden_output
+from bertserve.heads.embedding import hidden_output
 from onnx import TensorProto, helper
 
 from bertexport.graph.nodes import NodeWriter, tensor_info

@@ -7,7 +7,6 @@ decoder sees the mask rows alone. Every row's values depend on its own text only
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,16 @@ from bertserve.engine.items import Float32s
 from bertserve.engine.ort.run_memory import LONG_TEXT_TOKENS
 
 from bertexport.encoders.architecture import Architecture, Weights
-from bertexport.encoders.family import LAYER_ACTIVATION, Kind, Module, Step
+from bertexport.encoders.family import Module
 from bertexport.fit.quantization import LOWEST_OF_ACTIVATION, Int8Plan, quantize_weight
-from bertexport.graph.attention import write_attention
+from bertexport.graph.attention import QueryKeyValue, write_attention
+from bertexport.graph.groups import Groups, write_groups
+from bertexport.graph.heads import HeadWriter
 from bertexport.graph.int8_nodes import Int8Writer
 from bertexport.graph.layer_outputs import LayerOutputs
-from bertexport.graph.masked_words import write_masked_words
+from bertexport.graph.modules import ModuleWriter
 from bertexport.graph.nodes import NodeWriter, tensor_info, write_graph
+from bertexport.heads.registry import EXPORTED_HEADS
 
 # Table of the embeddings → the graph's input that says which of its rows a token takes, in the order of the sum.
 TABLE_ROWS = {"word": "input_ids", "token_type": "token_type_ids", "position": "position_ids"}
@@ -33,14 +35,16 @@ def build_graph(weights: Weights, architecture: Architecture, directory: Path, p
     """Write model.onnx (and model.onnx.data) into `directory`; in int8 by the plan, in fp32 without one."""
     graph = _PackedGraph(weights, architecture, directory, plan)
     graph.write_encoder()
+    heads = HeadWriter(modules=graph.modules, last_rows=graph.last, decode=graph.decode)
     for head in architecture.heads:
-        graph.write_head(head)
-    write_graph(graph.writer, graph.inputs, graph.outputs)
+        EXPORTED_HEADS[head].write(heads)
+    write_graph(graph.writer, [*graph.inputs, *heads.inputs], [*graph.outputs, *heads.outputs])
 
 
 class _PackedGraph:
     def __init__(self, weights: Weights, architecture: Architecture, directory: Path, plan: Int8Plan | None) -> None:
         self.writer = NodeWriter(directory)
+        self.modules = ModuleWriter(nodes=self.writer, weights=weights, architecture=architecture)
         self._int8 = Int8Writer(self.writer, "input_ids")
         self._plan = plan
         self._weights = weights
@@ -48,7 +52,7 @@ class _PackedGraph:
         self._has_long_texts = architecture.longest_text > LONG_TEXT_TOKENS
         sizes = architecture.hidden_size, architecture.layer_count
         self._layers = LayerOutputs(self.writer, *sizes, on_demand=self._has_long_texts)
-        self._last = self._layers.rows(architecture.layer_count)
+        self.last = self._layers.rows(architecture.layer_count)
         self.inputs = [
             *(
                 tensor_info(rows, ["tokens"], ints=True)
@@ -61,46 +65,13 @@ class _PackedGraph:
         self.outputs: list[onnx.ValueInfoProto] = []
 
     def write_encoder(self) -> None:
-        self._write_group_bounds()
+        groups = write_groups(self.writer, self._architecture.hidden_size, long_texts=self._has_long_texts)
         self._layers.begin(self.inputs)
         self._embed()
         self._layers.offer(0, self.outputs)
         for layer in range(self._architecture.layer_count):
-            self._write_layer(self._layers.rows(layer), layer)
+            self._write_layer(self._layers.rows(layer), layer, groups)
             self._layers.offer(layer + 1, self.outputs)
-
-    def write_head(self, head: Head) -> None:
-        match head:
-            case Head.EMBEDDING:
-                pass
-            case Head.POOLER:
-                self._write_row_head(head, "pooler_rows", "pooled", self._architecture.hidden_size)
-            case Head.MASKED_LM:
-                self._write_masked_lm()
-            case Head.NEXT_SENTENCE:
-                self._write_row_head(head, "next_sentence_rows", "next_sentence_logits", 2)
-            case Head.SEQUENCE_CLASSIFICATION:
-                self._write_row_head(head, "class_rows", "class_logits", len(self._architecture.labels))
-            case Head.TOKEN_CLASSIFICATION:
-                self._write_row_head(head, "tag_rows", "tag_logits", len(self._architecture.labels))
-
-    def _write_group_bounds(self) -> None:
-        """What every layer's loop reads, computed once: first row and end of each group, and their number."""
-        writer = self.writer
-        writer.constant("go_on", np.array(True))
-        writer.constant("flat_shape", np.array([-1, self._architecture.hidden_size]))
-        last, axis = writer.ints(np.iinfo(np.int64).max), writer.ints(0)
-        for name, start, end in (
-            ("group_firsts", writer.ints(0), writer.ints(-1)),
-            ("group_ends", writer.ints(1), last),
-        ):
-            bounds = writer.node("Slice", ["group_starts", start, end, axis], f"{name}.flat")
-            writer.node("Unsqueeze", [bounds, writer.ints(1)], name)
-        size = writer.node("Shape", ["group_shapes"], "group_count.shape", start=0, end=1)
-        writer.node("Squeeze", [size, axis], "group_count")
-        if self._has_long_texts:
-            lengths = writer.node("Gather", ["group_shapes", writer.ints(1)], "group_lengths", axis=1)
-            writer.node("Greater", [lengths, writer.ints(LONG_TEXT_TOKENS)], "group_is_long")
 
     def _embed(self) -> str:
         writer, family = self.writer, self._weights.family
@@ -111,85 +82,67 @@ class _PackedGraph:
         for rows in others:
             total = writer.node("Add", [total, rows], f"{rows}_sum")
         if not self._architecture.projects or family.projection is None:
-            return self._normalize(total, modules["embedding_norm"], self._layers.rows(0))
-        normal = self._normalize(total, modules["embedding_norm"], "embeddings")
-        return self._linear(normal, family.projection, self._layers.rows(0))
+            return self.modules.normalize(total, modules["embedding_norm"], self._layers.rows(0))
+        normal = self.modules.normalize(total, modules["embedding_norm"], "embeddings")
+        return self.modules.linear(normal, family.projection, self._layers.rows(0))
 
     def _look_up(self, module: Module, indices: str, role: str) -> str:
-        table = self._tensors(module)["weight"]
+        table = self.modules.tensors(module)["weight"]
         if role == "word" and self._is_int8("word_table"):
             return self._int8.gather(quantize_weight(table), indices, role)
         if self._plan is not None:
             return self.writer.gather_halves(f"{role}_half_table", table, indices, f"{role}_rows")
         return self.writer.gather(self.writer.constant(f"{role}_table", table), indices, f"{role}_rows")
 
-    def _write_layer(self, hidden: str, layer: int) -> str:
+    def _write_layer(self, hidden: str, layer: int, groups: Groups) -> str:
         modules, name, activation = self._weights.family.layer, f"layer_{layer}", self._architecture.activation
-        summed = self.writer.node("Add", [self._attend(hidden, layer), hidden], f"{name}.attention_sum")
-        middle = self._normalize(summed, modules["attention_norm"], f"{name}.middle", layer)
-        up = self._encode(middle, self._tensors(modules["up"], layer), f"{name}.up")
+        summed = self.writer.node("Add", [self._attend(hidden, layer, groups), hidden], f"{name}.attention_sum")
+        middle = self.modules.normalize(summed, modules["attention_norm"], f"{name}.middle", layer)
+        up = self._encode(middle, self.modules.tensors(modules["up"], layer), f"{name}.up")
         active = self.writer.activate(up, activation, f"{name}.active")
         lowest = LOWEST_OF_ACTIVATION.get(activation)
-        down = self._encode(active, self._tensors(modules["down"], layer), f"{name}.down", lowest)
+        down = self._encode(active, self.modules.tensors(modules["down"], layer), f"{name}.down", lowest)
         summed = self.writer.node("Add", [down, middle], f"{name}.output_sum")
-        return self._normalize(summed, modules["output_norm"], self._layers.rows(layer + 1), layer)
+        return self.modules.normalize(summed, modules["output_norm"], self._layers.rows(layer + 1), layer)
 
-    def _attend(self, hidden: str, layer: int) -> str:
+    def _attend(self, hidden: str, layer: int, groups: Groups) -> str:
         """Query, key and value; then attention within each text, and the projection of what it gathers."""
         modules, name, heads = self._weights.family.layer, f"layer_{layer}", self._architecture.attention_heads
-        query, key, value = (self._tensors(modules[role], layer) for role in ("query", "key", "value"))
-        projection = self._tensors(modules["projection"], layer)
-        if in_int8 := self._is_int8(f"{name}.qkv"):
-            self._project_apart(hidden, name, {"all_queries": query, "all_keys": key, "all_values": value})
+        query, key, value = (self.modules.tensors(modules[role], layer) for role in ("query", "key", "value"))
+        projection = self.modules.tensors(modules["projection"], layer)
+        rows: str | QueryKeyValue
+        if self._is_int8(f"{name}.qkv"):
+            rows = self._project_apart(hidden, name, {"all_queries": query, "all_keys": key, "all_values": value})
             projection["bias"] = projection["bias"] + projection["weight"] @ value["bias"]
         else:
             parts = (query, key, value)
             joined = {tensor: np.concatenate([part[tensor] for part in parts]) for tensor in ("weight", "bias")}
-            self._encode(hidden, joined, f"{name}.qkv")
-        attended = write_attention(
-            self.writer,
-            name,
-            heads,
-            merged=not in_int8,
-            long_texts=self._has_long_texts,
-            go_on=self._layers.go_on(layer),
-        )
+            rows = self._encode(hidden, joined, f"{name}.qkv")
+        attended = write_attention(self.writer, name, rows, groups, heads, self._layers.go_on(layer))
         return self._encode(attended, projection, f"{name}.projection")
 
-    def _project_apart(self, hidden: str, name: str, parts: dict[str, dict[str, Float32s]]) -> None:
+    def _project_apart(self, hidden: str, name: str, parts: dict[str, dict[str, Float32s]]) -> QueryKeyValue:
         """Query, key and value in int8, each by itself, with no more passes over their rows than there have to be.
 
         Only the query needs its bias here. The key's adds the same to all scores of a query, which softmax does not
         see; the value's comes through attention as it is, whose weights sum to 1, and is added with the projection's.
         """
         rows, scales = self._smooth(hidden, f"{name}.qkv")
-        for output, tensors in parts.items():
-            bias = tensors["bias"] if output == "all_queries" else None
-            self._int8.linear(rows, quantize_weight(tensors["weight"] * scales), bias, f"{name}.{output}")
-
-    def _write_masked_lm(self) -> None:
-        """On the mask rows alone: decode, then the k likeliest tokens and the asked targets, as log-probabilities."""
-        writer, family = self.writer, self._weights.family
-        for name in ("mask_rows", "target_masks", "target_ids"):
-            self.inputs.append(tensor_info(name, ["targets" if "target" in name else "masks"], ints=True))
-        self.inputs.append(tensor_info("top_k", [1], ints=True))
-        rows = writer.gather(self._last, "mask_rows", "mask_hidden")
-        states = self._apply(family.heads[Head.MASKED_LM][:-1], rows, "mask_states")
-        write_masked_words(
-            writer,
-            states,
-            lambda rows: self._decode(rows, family.last_module(Head.MASKED_LM)),
-            vocabulary_size=self._architecture.vocabulary_size,
-            longest_text=self._architecture.longest_text,
+        query, key, value = (
+            self._int8.linear(
+                rows,
+                quantize_weight(tensors["weight"] * scales),
+                tensors["bias"] if output == "all_queries" else None,
+                f"{name}.{output}",
+            )
+            for output, tensors in parts.items()
         )
-        self._add_output("mask_top_ids", ["masks", "k"], ints=True)
-        self._add_output("mask_top_log_probs", ["masks", "k"])
-        self._add_output("target_log_probs", ["targets"])
+        return query, key, value
 
-    def _decode(self, states: str, decoder: Module) -> str:
+    def decode(self, states: str) -> str:
         """Logits over the vocabulary. A decoder that is the word table reads the constant that the embedding reads."""
-        tensors = self._tensors(decoder)
-        words = self._tensors(self._weights.family.embeddings["word"])["weight"]
+        tensors = self.modules.tensors(self._weights.family.last_module(Head.MASKED_LM))
+        words = self.modules.tensors(self._weights.family.embeddings["word"])["weight"]
         in_int8 = self._is_int8("mask_logits")
         tied = np.array_equal(words, tensors["weight"]) and in_int8 == self._is_int8("word_table")
         if not in_int8:
@@ -198,26 +151,6 @@ class _PackedGraph:
         weight, table = quantize_weight(tensors["weight"]), "word" if tied else ""
         writer = Int8Writer(self.writer, "mask_rows")
         return writer.linear(states, weight, tensors["bias"], "mask_logits", table=table)
-
-    def _write_row_head(self, head: Head, rows: str, output: str, size: int) -> None:
-        """The head's steps over the rows asked, an output for each."""
-        self.inputs.append(tensor_info(rows, [rows], ints=True))
-        hidden = self.writer.gather(self._last, rows, f"{output}.hidden")
-        self._apply(self._weights.family.heads[head], hidden, output)
-        self._add_output(output, [f"{output}_count", size])
-
-    def _apply(self, steps: Sequence[Step], rows: str, output: str) -> str:
-        """A head's steps one after the other; the last one gives `output`. Heads share the modules that both apply."""
-        for number, step in enumerate(steps, start=1):
-            name = output if number == len(steps) else f"{output}.step_{number}"
-            if isinstance(step, str):
-                activation = self._architecture.activation if step == LAYER_ACTIVATION else step
-                rows = self.writer.activate(rows, activation, name)
-            elif step.kind is Kind.NORM:
-                rows = self._normalize(rows, step, name)
-            else:
-                rows = self._linear(rows, step, name, weight_name=f"{step.name}.weight")
-        return rows
 
     def _encode(self, rows: str, tensors: dict[str, Float32s], name: str, lowest: float | None = None) -> str:
         """A linear layer of the encoder, in the precision that the plan has for it. lowest: see `Int8Writer.linear`."""
@@ -237,17 +170,3 @@ class _PackedGraph:
 
     def _is_int8(self, part: str) -> bool:
         return self._plan is not None and part not in self._plan.kept
-
-    def _linear(self, rows: str, module: Module, output: str, layer: int = 0, weight_name: str = "") -> str:
-        tensors = self._tensors(module, layer)
-        return self.writer.linear(rows, tensors["weight"], tensors["bias"], output, weight_name)
-
-    def _normalize(self, rows: str, module: Module, output: str, layer: int = 0) -> str:
-        tensors, epsilon = self._tensors(module, layer), self._architecture.layer_norm_epsilon
-        return self.writer.layer_norm(rows, tensors["weight"], tensors["bias"], epsilon, output)
-
-    def _tensors(self, module: Module, layer: int = 0) -> dict[str, Float32s]:
-        return {tensor: self._weights.tensors[name] for tensor, name in module.tensor_names(layer).items()}
-
-    def _add_output(self, name: str, shape: list[int | str], *, ints: bool = False) -> None:
-        self.outputs.append(tensor_info(name, shape, ints=ints))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 from bertserve.engine.contract import Engine
 from bertserve.engine.golden import GoldenCase, comparable_outputs
-from bertserve.engine.items import Float32s, Item, ItemOutputs, Wanted
+from bertserve.engine.items import Float32s, Item, Wanted
 from bertserve.engine.ort.run_memory import LONG_TEXT_TOKENS
+from bertserve.heads.registry import HEADS
 
+from bertexport.heads.registry import EXPORTED_HEADS
 from bertexport.proof.reference import Expected, Reference, ReferenceOutputs
 
 CASES = 4
 # Short, for they are shipped with every bundle and run at every start.
 LONGEST_TOKENS = 64
-TARGETS = 5
 
 
 def choose_golden(items: list[Item]) -> list[Item]:
@@ -34,7 +34,7 @@ def choose_golden(items: list[Item]) -> list[Item]:
 
 
 def expect_golden(reference: Reference, items: list[Item]) -> list[Expected]:
-    """What PyTorch gives; the targets of an item become PyTorch's likeliest words at its first mask."""
+    """What PyTorch gives; an item then asks what PyTorch's own results make worth comparing."""
     expected = ((item, reference.run(item)) for item in items)
     return [Expected(_aim(item, outputs), outputs) for item, outputs in expected]
 
@@ -49,38 +49,27 @@ def make_cases(engine: Engine, expected: list[Expected]) -> list[GoldenCase]:
 
 
 def _asked(item: Item) -> int:
-    wanted = item.wanted
-    return sum(map(bool, (wanted.mask_positions, wanted.next_sentence, wanted.pooler, wanted.classify, wanted.tag)))
+    return sum(head.is_asked(item.wanted) for head in HEADS.values())
 
 
 def _narrow(item: Item) -> Item:
     wanted = item.wanted
-    return replace(item, wanted=replace(wanted, layers=(wanted.layers[0], wanted.layers[-1])))
+    for head in EXPORTED_HEADS.values():
+        wanted = head.narrow(wanted)
+    return replace(item, wanted=wanted)
 
 
 def _aim(item: Item, outputs: ReferenceOutputs) -> Item:
-    if outputs.mask_log_probabilities is None or not item.wanted.mask_positions:
-        return item
-    likeliest = np.argsort(-outputs.mask_log_probabilities[0], kind="stable")[:TARGETS]
-    return replace(item, wanted=replace(item.wanted, top_k=len(likeliest), target_ids=tuple(likeliest.tolist())))
+    wanted = item.wanted
+    for head, reference in outputs.results.items():
+        wanted = EXPORTED_HEADS[head].aim(wanted, reference)
+    return replace(item, wanted=wanted)
 
 
 def _reference_outputs(expected: Expected) -> dict[str, Float32s]:
     """PyTorch's outputs in the form of the bundle's."""
-    wanted, outputs = expected.item.wanted, expected.outputs
-    log_probabilities = outputs.mask_log_probabilities
-    masked = log_probabilities is not None and bool(wanted.mask_positions)
-    best = -np.sort(-log_probabilities, axis=1)[:, : wanted.top_k] if log_probabilities is not None and masked else None
-    return comparable_outputs(
-        ItemOutputs(
-            layers={layer: outputs.layers[layer] for layer in wanted.layers},
-            pooled=outputs.pooled if wanted.pooler else None,
-            mask_top_log_probabilities=best,
-            target_log_probabilities=log_probabilities[:, list(wanted.target_ids)]
-            if log_probabilities is not None and masked
-            else None,
-            next_sentence_logits=outputs.next_sentence_logits if wanted.next_sentence else None,
-            class_logits=outputs.class_logits if wanted.classify else None,
-            tag_logits=outputs.tag_logits if wanted.tag else None,
-        )
-    )
+    named: dict[str, Float32s] = {}
+    for head, kind in HEADS.items():
+        if head in expected.outputs.results:
+            named |= kind.expected(expected.item.wanted, expected.outputs.results[head])
+    return named

@@ -11,10 +11,13 @@ from typing import Literal
 from bertserve.bundle import Head
 from bertserve.engine.items import Item, Wanted
 from bertserve.engine.ort.run_memory import LONG_TEXT_TOKENS
+from bertserve.heads.registry import HEADS
 from bertserve.tokenizer import LITERAL_MASK, Text, TokenizedText, Tokenizer, Truncation
 
 from bertexport.encoders.architecture import Architecture
 from bertexport.errors import ExportError
+from bertexport.heads.contract import Probe
+from bertexport.heads.registry import EXPORTED_HEADS
 
 # What texts are for. A bundle is verified on others than those that its precision was calibrated on.
 Use = Literal["verify", "calibration"]
@@ -24,8 +27,6 @@ WORD_COUNTS = (1, 2, 3, 5, 8, 12, 18, 25, 40, 60, 90, 140, 220, 340)
 WORDS_PER_MASK = 7
 # Of a pair that does not belong together, the second sentence stands this far from the first.
 OTHER_SENTENCE = 11
-TOP_K = 10
-SPREAD_TARGETS = 64
 # More tokens than LONG_TEXT_TOKENS, since a word is a token at least.
 LONG_TEXT_WORDS = LONG_TEXT_TOKENS + 32
 
@@ -102,25 +103,8 @@ def make_items(tokenizer: Tokenizer, texts: list[Text], architecture: Architectu
 
 def fill_gaps(items: list[Item], built_in: list[Item], heads: tuple[Head, ...]) -> tuple[list[Item], list[Head]]:
     """The items, and of the built-in ones those that ask heads which none of these asks; and these heads."""
-    gaps = [head for head in heads if not any(_asks(item, head) for item in items)]
-    return [*items, *(item for item in built_in if any(_asks(item, head) for head in gaps))], gaps
-
-
-def _asks(item: Item, head: Head) -> bool:
-    wanted = item.wanted
-    match head:
-        case Head.EMBEDDING:
-            return bool(wanted.layers)
-        case Head.POOLER:
-            return wanted.pooler
-        case Head.MASKED_LM:
-            return bool(wanted.mask_positions)
-        case Head.NEXT_SENTENCE:
-            return wanted.next_sentence
-        case Head.SEQUENCE_CLASSIFICATION:
-            return wanted.classify
-        case Head.TOKEN_CLASSIFICATION:
-            return wanted.tag
+    gaps = [head for head in heads if not any(HEADS[head].is_asked(item.wanted) for item in items)]
+    return [*items, *(item for item in built_in if any(HEADS[head].is_asked(item.wanted) for head in gaps))], gaps
 
 
 def _read_built_in(use: Use) -> list[str]:
@@ -158,15 +142,13 @@ def _leave(text: str, pair: str | None = None, first: int = 0) -> Text:  # noqa:
 
 
 def _want_all(tokenized: TokenizedText, text: Text, architecture: Architecture) -> Wanted:
-    heads, vocabulary = architecture.heads, architecture.vocabulary_size
-    masks = tokenized.mask_positions if Head.MASKED_LM in heads else ()
-    return Wanted(
-        layers=tuple(range(architecture.layer_count + 1)),
-        pooler=Head.POOLER in heads,
-        mask_positions=masks,
-        top_k=min(TOP_K, vocabulary) if masks else 0,
-        target_ids=tuple(range(0, vocabulary, -(-vocabulary // SPREAD_TARGETS))) if masks else (),
-        next_sentence=Head.NEXT_SENTENCE in heads and text.text_pair is not None,
-        classify=Head.SEQUENCE_CLASSIFICATION in heads,
-        tag=Head.TOKEN_CLASSIFICATION in heads,
+    probe = Probe(
+        masks=tokenized.mask_positions,
+        is_pair=text.text_pair is not None,
+        layer_count=architecture.layer_count,
+        vocabulary_size=architecture.vocabulary_size,
     )
+    wanted = Wanted()
+    for head in architecture.heads:
+        wanted = EXPORTED_HEADS[head].ask(wanted, probe)
+    return wanted

@@ -19,26 +19,25 @@ from bertserve.engine.items import Float32s, Item
 from bertexport.encoders.architecture import Weights
 from bertexport.encoders.family import Family
 from bertexport.errors import ExportError
+from bertexport.heads.contract import Forward
+from bertexport.heads.registry import EXPORTED_HEADS
 from bertexport.proof.reference_config import neutralize
 from bertexport.proof.threads import count_threads
 from bertexport.source.checkpoint import normalize_names, read_json
 
-# What a class calls the output of its only head, and what one with two calls theirs.
-HEAD_OUTPUTS = {Head.MASKED_LM: "prediction_logits", Head.NEXT_SENTENCE: "seq_relationship_logits"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceOutputs:
-    """float32. layers: embedding layer first, [length, hidden] each; mask_log_probabilities: [masks, vocabulary];
-    pooled [hidden], next_sentence_logits [2], class_logits [labels] and tag_logits [length, labels] are None where the
-    checkpoint lacks the head."""
+    """PyTorch's results, float32, by head; a head that the checkpoint lacks has none. Each is in the form that the
+    head's file in `bertserve.heads` compares with."""
 
-    layers: tuple[Float32s, ...]
-    pooled: Float32s | None = None
-    mask_log_probabilities: Float32s | None = None
-    next_sentence_logits: Float32s | None = None
-    class_logits: Float32s | None = None
-    tag_logits: Float32s | None = None
+    results: Mapping[Head, Any]
+
+    @property
+    def layers(self) -> tuple[Float32s, ...]:
+        """Hidden states, embedding layer first, [length, hidden] each."""
+        layers: tuple[Float32s, ...] = self.results[Head.EMBEDDING]
+        return layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +65,14 @@ class Reference:
             outputs = self._forward(model, item)
             layers = layers or tuple(states[0].numpy() for states in outputs.hidden_states)
             for head in heads:
-                logits[head] = (outputs.logits if len(heads) == 1 else outputs[HEAD_OUTPUTS[head]])[0].numpy()
+                name = "logits" if len(heads) == 1 else EXPORTED_HEADS[head].joint_output
+                logits[head] = outputs[name][0].numpy()
             pooler = getattr(model.base_model, "pooler", None)
             if pooler is not None and pooled is None:
                 with torch.inference_mode():
                     pooled = pooler(outputs.hidden_states[-1])[0].numpy()
-        masks = logits[Head.MASKED_LM][list(item.wanted.mask_positions)] if Head.MASKED_LM in logits else None
-        return ReferenceOutputs(
-            layers=layers,
-            pooled=pooled if Head.POOLER in self.heads else None,
-            mask_log_probabilities=torch.from_numpy(masks).log_softmax(-1).numpy() if masks is not None else None,
-            next_sentence_logits=logits.get(Head.NEXT_SENTENCE),
-            class_logits=logits.get(Head.SEQUENCE_CLASSIFICATION),
-            tag_logits=logits.get(Head.TOKEN_CLASSIFICATION),
-        )
+        forward = Forward(item=item, layers=layers, pooled=pooled, logits=logits)
+        return ReferenceOutputs(results={head: EXPORTED_HEADS[head].refer(forward) for head in self.heads})
 
     def _forward(self, model: Any, item: Item) -> Any:
         input_ids = torch.from_numpy(item.input_ids)[None]

@@ -5,34 +5,26 @@ The bundle runs through the server's own engine, in mixed batches, so that what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from bertserve.bundle import Head, ProblemType
 from bertserve.engine.contract import Engine
 from bertserve.engine.items import Item, ItemOutputs
+from bertserve.heads.comparison import Decision, Difference
+from bertserve.heads.registry import HEADS
 
-from bertexport.proof.comparison import (
-    DECISIVE_MARGIN,
-    Decision,
-    Difference,
-    compare_decisions,
-    compare_heads,
-    compare_hidden,
-)
 from bertexport.proof.figures import write_figure
 from bertexport.proof.reference import Expected, ReferenceOutputs
 
 BATCH_ITEMS = 8
 # The longest length in tokens of each band; what is longer falls into the last.
 LENGTH_BANDS = (16, 64, 128, 256, 512, 8192)
-DECISIONS = {
-    "masked_lm": "masked_lm_top1_agreement",
-    "next_sentence": "next_sentence_agreement",
-    "classification": "classification_agreement",
-    "tagging": "tagging_agreement",
-}
+# Between PyTorch's best and second best, in logits: below it, either may rightly win.
+DECISIVE_MARGIN = 0.1
+# How a head's outputs are named in figures → the figure of its decisions.
+DECISIONS = {head.figure: head.agreement for head in HEADS.values() if head.agreement is not None}
 # The worst token in int8. A percentile does not see a single token that is lost. Measured with all parts in int8:
 # 0.9993 in the trained demo model, 0.9996 to 0.9999 in random models of all families and larger shapes. A token
 # whose vector points elsewhere has 0.5 or less. The gate leaves room for larger models, and finds lost tokens.
@@ -60,24 +52,29 @@ class Gate:
         return tuple(bound for bound in (self.at_least, self.at_most) if bound is not None)
 
 
+def _gate_distances(at_most: float) -> Iterator[Gate]:
+    """A gate for every head."""
+    for head in HEADS.values():
+        yield Gate(head=head.head, figure=f"{head.figure}_max_relative_difference", at_most=at_most)
+
+
+def _gate_decisions(at_least: float, others: Mapping[Head, float]) -> Iterator[Gate]:
+    """A gate for every head that decides. others: bounds of heads that have another one."""
+    for head in HEADS.values():
+        if head.agreement is not None:
+            yield Gate(head=head.head, figure=head.agreement, at_least=others.get(head.head, at_least))
+
+
 GATES: dict[str, tuple[Gate, ...]] = {
     "fp32": (
-        Gate(head=Head.EMBEDDING, figure="hidden_max_relative_difference", at_most=1e-4),
-        Gate(head=Head.POOLER, figure="pooler_max_relative_difference", at_most=1e-4),
-        Gate(head=Head.MASKED_LM, figure="masked_lm_max_relative_difference", at_most=1e-4),
-        Gate(head=Head.NEXT_SENTENCE, figure="next_sentence_max_relative_difference", at_most=1e-4),
-        Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_max_relative_difference", at_most=1e-4),
-        Gate(head=Head.TOKEN_CLASSIFICATION, figure="tagging_max_relative_difference", at_most=1e-4),
+        *_gate_distances(1e-4),
         Gate(head=Head.EMBEDDING, figure="token_cosine_min", at_least=0.99999),
     ),
     "int8": (
         Gate(head=Head.EMBEDDING, figure="pooled_cosine_mean", at_least=0.999),
         Gate(head=Head.EMBEDDING, figure="token_cosine_p1", at_least=0.997),
         Gate(head=Head.EMBEDDING, figure="token_cosine_min", at_least=LOWEST_TOKEN_COSINE),
-        Gate(head=Head.MASKED_LM, figure="masked_lm_top1_agreement", at_least=0.97),
-        Gate(head=Head.NEXT_SENTENCE, figure="next_sentence_agreement", at_least=0.99),
-        Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_agreement", at_least=0.99),
-        Gate(head=Head.TOKEN_CLASSIFICATION, figure="tagging_agreement", at_least=0.99),
+        *_gate_decisions(0.99, {Head.MASKED_LM: 0.97}),
     ),
 }
 # In place of the agreement that a number, being no decision, does not have.
@@ -155,9 +152,10 @@ def judge(
     lengths = []
     # One after the other, for together they are large.
     for o in outputs:
-        differences += compare_hidden(o.item, o.actual, o.expected)
-        differences += compare_heads(o.item, o.actual, o.expected)
-        decisions += compare_decisions(o.item, o.actual, o.expected, problem_type)
+        for head in HEADS.values():
+            if (reference := o.expected.results.get(head.head)) is not None:
+                differences += head.differences(o.item, o.actual, reference)
+                decisions += head.decisions(o.item, o.actual, reference, problem_type)
         lengths.append(o.item.length)
     layers = tuple(_layer_figures(layer, group) for layer, group in _by_layer(differences))
     figures = {
@@ -231,14 +229,19 @@ def _decision_figures(decisions: list[Decision]) -> dict[str, float]:
         if group:
             figures[name] = float(np.mean(decided)) if decided else 1.0
             figures[f"{output}_undecided_share"] = 1 - len(decided) / len(group)
-        if group and output == "masked_lm":
-            figures["masked_lm_top5_overlap"] = float(np.mean([decision.overlap for decision in group]))
+        if overlaps := _overlaps(group):
+            figures[f"{output}_top5_overlap"] = float(np.mean(overlaps))
     return figures
 
 
 def _decided(decisions: list[Decision]) -> list[bool]:
     """Whether both agree, where PyTorch itself is decided."""
     return [decision.agrees for decision in decisions if decision.margin >= DECISIVE_MARGIN]
+
+
+def _overlaps(decisions: list[Decision]) -> list[float]:
+    """Of rankings alone."""
+    return [decision.overlap for decision in decisions if decision.overlap is not None]
 
 
 def _bands(differences: list[Difference], decisions: list[Decision]) -> list[Band]:
@@ -256,7 +259,7 @@ def _bands(differences: list[Difference], decisions: list[Decision]) -> list[Ban
 def _band(output: str, longest: int, group: list[Difference], decisions: list[Decision]) -> Band:
     cosines = [float(d.token_cosines.min()) for d in group if d.token_cosines is not None]
     decided = _decided(decisions)
-    overlaps = [decision.overlap for decision in decisions if output == "masked_lm"]
+    overlaps = _overlaps(decisions)
     return Band(
         output=output,
         longest=longest,

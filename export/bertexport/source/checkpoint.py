@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 
 from bertserve.engine.items import Float32s
 
-from bertexport.encoders.families import BERT, find_family, find_family_of_class
+from bertexport.encoders.bert import BERT
 from bertexport.encoders.family import Family
+from bertexport.encoders.registry import find_family, find_family_of_class
 from bertexport.errors import ExportError
 from bertexport.source.weight_files import PickleFile, SafetensorsFile, StoredTensor, refuse_pointer
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from bertserve.bundle import BundleError
 from bertserve.engine.contract import Engine
 from bertserve.engine.items import Float32s, Item, ItemOutputs, Wanted
+from bertserve.heads.comparison import relative_difference
+from bertserve.heads.registry import HEADS
 
 Outputs = Mapping[str, Float32s]
 
@@ -60,25 +62,7 @@ def prove_golden(engine: Engine, cases: Sequence[GoldenCase]) -> None:
 
 def comparable_outputs(outputs: ItemOutputs) -> dict[str, Float32s]:
     """An item's outputs by name, without the ids of the likeliest tokens: near ties may fall either way."""
-    named = {
-        **{f"layer_{layer}": values for layer, values in outputs.layers.items()},
-        "pooled": outputs.pooled,
-        "mask_top_log_probabilities": outputs.mask_top_log_probabilities,
-        "target_log_probabilities": outputs.target_log_probabilities,
-        "next_sentence_logits": outputs.next_sentence_logits,
-        "class_logits": outputs.class_logits,
-        "tag_logits": outputs.tag_logits,
-    }
-    return {name: values for name, values in named.items() if values is not None}
-
-
-def relative_difference(actual: Float32s, expected: Float32s) -> float:
-    """max |Δ| ÷ max(1, max |expected|); infinite where the shapes differ, NaN where a value is."""
-    if actual.shape != expected.shape:
-        return float("inf")
-    if expected.size == 0:
-        return 0.0
-    return float(np.abs(actual - expected).max() / max(1.0, float(np.abs(expected).max())))
+    return {name: values for head in HEADS.values() for name, values in head.comparable(outputs).items()}
 
 
 def write_golden(path: Path, cases: Sequence[GoldenCase]) -> None:
@@ -106,18 +90,14 @@ def read_golden(path: Path) -> list[GoldenCase]:
 
 
 def _item_arrays(item: Item) -> dict[str, NDArray[Any]]:
-    wanted = item.wanted
+    wanted = {field.name: getattr(item.wanted, field.name) for field in fields(Wanted)}
     return {
         "input_ids": item.input_ids,
         "token_type_ids": item.token_type_ids,
-        "layers": np.array(wanted.layers, dtype=np.int64),
-        "mask_positions": np.array(wanted.mask_positions, dtype=np.int64),
-        "target_ids": np.array(wanted.target_ids, dtype=np.int64),
-        "top_k": np.array(wanted.top_k),
-        "pooler": np.array(wanted.pooler),
-        "next_sentence": np.array(wanted.next_sentence),
-        "classify": np.array(wanted.classify),
-        "tag": np.array(wanted.tag),
+        **{
+            name: np.array(value, dtype=np.int64 if isinstance(value, tuple) else None)
+            for name, value in wanted.items()
+        },
     }
 
 
@@ -127,19 +107,15 @@ def _read_case(arrays: Mapping[str, NDArray[Any]], index: int) -> GoldenCase:
         return {key.removeprefix(start): values for key, values in arrays.items() if key.startswith(start)}
 
     item = part("item")
-    wanted = Wanted(
-        layers=tuple(item["layers"].tolist()),
-        mask_positions=tuple(item["mask_positions"].tolist()),
-        target_ids=tuple(item["target_ids"].tolist()),
-        top_k=int(item["top_k"]),
-        pooler=bool(item["pooler"]),
-        next_sentence=bool(item["next_sentence"]),
-        classify=bool(item["classify"]),
-        # Missing from files that were written before tokens could be labelled.
-        tag=bool(item.get("tag", False)),
-    )
+    # A file from before a head was added says nothing of it, and does not ask for it.
+    asked = {field.name: _read_field(item[field.name]) for field in fields(Wanted) if field.name in item}
     return GoldenCase(
-        item=Item(input_ids=item["input_ids"], token_type_ids=item["token_type_ids"], wanted=wanted),
+        item=Item(input_ids=item["input_ids"], token_type_ids=item["token_type_ids"], wanted=Wanted(**asked)),
         reference=part("reference"),
         own=part("own"),
     )
+
+
+def _read_field(values: NDArray[Any]) -> Any:
+    """A number or truth value, or a tuple of numbers."""
+    return tuple(values.tolist()) if values.ndim else values.item()

@@ -13,7 +13,7 @@ Float32s = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The outputs that an item asks for; nothing else is computed for it.
+    """The outputs that an item asks for; nothing else is computed for it. The files of `heads` read these fields.
 
     layers: hidden states to return, 0 = embedding layer … layer_count = last.
     mask_positions: rows of the item whose tokens the masked-LM head predicts; top_k and target_ids (one tuple for all
@@ -21,10 +21,10 @@ class Wanted:
     """
 
     layers: tuple[int, ...] = ()
-    pooler: bool = False
     mask_positions: tuple[int, ...] = ()
-    top_k: int = 0
     target_ids: tuple[int, ...] = ()
+    top_k: int = 0
+    pooler: bool = False
     next_sentence: bool = False
     classify: bool = False
     tag: bool = False
