@@ -11,12 +11,6 @@ import grpc
 from bertserve.deadlines import has_passed
 from bertserve.doors.grpc.calls import Context
 
-# As go-grpc-prometheus spells them.
-CODE_LABELS = {code: "".join(part.capitalize() for part in code.name.split("_")) for code in grpc.StatusCode} | {
-    grpc.StatusCode.OK: "OK",
-    grpc.StatusCode.CANCELLED: "Canceled",
-}
-
 # Quoted: the classes take parameters in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"

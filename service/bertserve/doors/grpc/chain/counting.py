@@ -12,7 +12,6 @@ import grpc
 
 from bertserve.doors.grpc.calls import Context
 from bertserve.doors.grpc.handlers import (
-    CODE_LABELS,
     KEPT_HANDLERS,
     Continuation,
     Handler,
@@ -20,6 +19,7 @@ from bertserve.doors.grpc.handlers import (
     RespondStream,
     error_code,
 )
+from bertserve.doors.grpc.statuses import CODE_LABELS
 from bertserve.observe.metrics import Metrics
 
 

@@ -20,7 +20,7 @@ from bertserve.doors.grpc.handlers import KEPT_HANDLERS, Continuation, Handler
 from bertserve.doors.grpc.intake.decoding import parse
 from bertserve.doors.grpc.intake.receiver import RETRY_AFTER_SECONDS, SMALL_BYTES, Receiver, Requests
 from bertserve.doors.grpc.refusal import abort, count_refused
-from bertserve.doors.grpc.statuses import STATUSES
+from bertserve.doors.grpc.statuses import find_code
 from bertserve.errors import InvalidInput, Overloaded, RequestError, Undecodable
 from bertserve.observe.metrics import Metrics
 
@@ -57,7 +57,7 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
     async def _refuse(self, path: str, handler: Handler, context: Context, error: RequestError) -> NoReturn:
         if isinstance(error, Overloaded):
             self._rejected.inc()
-        count_refused(self._metrics, path, handler, STATUSES[type(error)])
+        count_refused(self._metrics, path, handler, find_code(error))
         await abort(context, error)
 
     def _receive_unary(self, path: str, handler: Handler) -> Handler:
