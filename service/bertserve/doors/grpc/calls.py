@@ -1,12 +1,13 @@
-"""What every service knows of a call: its deadline, how its caller names a field at fault, and where its time went."""
+"""What is known of a call: metadata, deadline, how its caller names a field at fault, and where its time went."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, TypeAlias, cast
 
 import grpc
 
@@ -30,6 +31,15 @@ class Answered:
 
 # Set by a service within its call, read by the interceptors around it; None where no model was asked.
 ANSWERED: ContextVar[Answered | None] = ContextVar("answered", default=None)
+
+
+# Metadata of the call under way. Set by the chain before its links.
+METADATA: ContextVar[Mapping[str, str | bytes]] = ContextVar("metadata", default=MappingProxyType({}))
+
+
+def when_done(context: Context, then: Callable[[], None]) -> None:
+    """Call `then` once the call is over: its last byte is sent, or it was cancelled."""
+    context.add_done_callback(cast("Any", lambda _: then()))
 
 
 def deadline_of(context: Context) -> float | None:
