@@ -28,7 +28,7 @@ LAYERS = (
     ("doors.grpc.unserved", "doors.grpc.health", "doors.grpc.reflection", "doors.grpc.intake"),
     ("doors.grpc.refusal",),
     ("doors.grpc.handlers",),
-    ("doors.grpc.statuses", "doors.grpc.calls"),
+    ("doors.grpc.statuses", "doors.grpc.calls", "doors.grpc.sizes"),
     ("doors",),
     ("serving",),
     ("tasks", "loading", "supervision", "tuning", "drain"),

@@ -26,6 +26,7 @@ from bertserve.tasks.prepare import (
     prepare,
     tokenize_inputs,
 )
+from bertserve.tasks.sizes import SizeModel
 from bertserve.tokenizer import TokenizedText
 
 # Above these, tokenizing and finishing would hold up the event loop for milliseconds; below, a thread costs more.
@@ -78,23 +79,28 @@ class Analyzer:
     def stream_window_tokens(self) -> int:
         return self._batcher.stream_window_tokens
 
-    async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None) -> Answer:
-        """Everything that was asked, from one pass per input. deadline: by `time.monotonic`.
+    async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None, sizes: SizeModel) -> Answer:
+        """Everything that was asked, from one pass per input. deadline: by `time.monotonic`; sizes: of the door.
 
         Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, EngineUnavailable, or what the engine raised.
         """
         check_room = partial(self._batcher.check_room, model.name, deadline)
         check_room()
-        return await self.answer(model, await self.prepare(model, ask, deadline, check_room), deadline)
+        return await self.answer(model, await self.prepare(model, ask, deadline, sizes, check_room), deadline)
 
     async def prepare(
-        self, model: ServedModel, ask: Ask, deadline: float | None, check_tokens: CheckTokens | None = None
+        self,
+        model: ServedModel,
+        ask: Ask,
+        deadline: float | None,
+        sizes: SizeModel,
+        check_tokens: CheckTokens | None = None,
     ) -> Prepared:
         """All before the queue. Raises InvalidInput, MissingHead, DeadlinePassed, or what check_tokens raises."""
         started = time.monotonic()
         check(model, ask, self._limits)
         texts = await self._tokenize(model, ask, deadline, check_tokens)
-        prepared = await self.work(_has_many_targets(ask), lambda: prepare(model, ask, texts, self._limits))
+        prepared = await self.work(_has_many_targets(ask), lambda: prepare(model, ask, texts, self._limits, sizes))
         return replace(prepared, seconds=time.monotonic() - started)
 
     async def answer(
@@ -120,10 +126,10 @@ class Analyzer:
         is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
         return Answer(analyses=completed.results, timings=timings, is_large=is_large)
 
-    async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> TokenizeAnswer:
+    async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None, sizes: SizeModel) -> TokenizeAnswer:
         """Tokens exactly as the model would see them. Raises InvalidInput, DeadlinePassed."""
         check_inputs(ask, self._limits)
-        check_tokens = partial(check_tokens_size, model, self._limits, len(ask.inputs))
+        check_tokens = partial(check_tokens_size, model, self._limits, sizes, len(ask.inputs))
         started = time.monotonic()
         texts = await self._tokenize(model, ask, deadline, check_tokens)
         check_tokens(sum(len(text) for text in texts))

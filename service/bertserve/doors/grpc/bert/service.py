@@ -14,6 +14,7 @@ from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.doors.grpc.bert import requests, responses
 from bertserve.doors.grpc.bert.stream import Accepted, Stream
 from bertserve.doors.grpc.calls import ANSWERED, Answered, Context, FieldNames, deadline_of
+from bertserve.doors.grpc.sizes import MessageSizes
 from bertserve.models import ServedModel
 from bertserve.serving import Serving
 from bertserve.tasks.analysis import Answer
@@ -21,6 +22,8 @@ from bertserve.tasks.asks import Ask
 from bertserve.tasks.limits import Limits
 
 Response = TypeVar("Response")
+
+SIZES = MessageSizes()
 
 
 class BertServicer(pb_grpc.BertServiceServicer):
@@ -70,7 +73,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
             ask = requests.read_tokenize(request, self._limits)
-            answer = await self._analyzer.tokenize(model, ask, deadline_of(context))
+            answer = await self._analyzer.tokenize(model, ask, deadline_of(context), SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
         return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
 
@@ -92,7 +95,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
             ask = read(request, self._limits)
-            answer = await self._analyzer.analyze(model, ask, deadline_of(context))
+            answer = await self._analyzer.analyze(model, ask, deadline_of(context), SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
         return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
 
@@ -100,7 +103,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
             ask = requests.read_stream_analyze(request, self._limits)
-            prepared = await self._analyzer.prepare(model, ask, deadline)
+            prepared = await self._analyzer.prepare(model, ask, deadline, SIZES)
 
         async def answer() -> pb.StreamAnalyzeResponse:
             answer = await self._analyzer.answer(model, prepared, deadline, in_stream=True)

@@ -67,7 +67,7 @@ def read_inference(request: pb.ModelInferRequest, model: ServedModel, limits: Li
     can_score = texts[0].text_pair is not None or not (embeds or classifies or fills)
     scores = NEXT_SENTENCE_PROBABILITY in outputs and can_score
     embed = parameters.embed(model.facts.default_pooling)
-    fill_mask = FillMaskAsk(top_k=parameters.top_k(), optional=embeds or classifies or scores, aligned=True)
+    fill_mask = FillMaskAsk(top_k=parameters.top_k(), optional=embeds or classifies or scores)
     return Inference(
         ask=Ask(
             inputs=texts,

@@ -14,10 +14,13 @@ from bertserve.doors.grpc.oip.requests import Inference, field_name, read_infere
 from bertserve.doors.grpc.oip.responses import write_inference
 from bertserve.doors.grpc.oip.signature import VERSION
 from bertserve.doors.grpc.oip.statistics import Statistics
+from bertserve.doors.grpc.sizes import TensorSizes
 from bertserve.errors import UnknownModel
 from bertserve.models import ServedModel
 from bertserve.serving import Serving
 from bertserve.tasks.analysis import Answer
+
+SIZES = TensorSizes()
 
 
 class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
@@ -81,7 +84,8 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         started = time.monotonic()
         with FieldNames(field_name, model.name, self._metrics):
             inference = read_inference(request, model, self._limits)
-            answer = await self._analyzer.analyze(model, inference.ask, _earlier(deadline, inference.timeout_seconds))
+            ends = _earlier(deadline, inference.timeout_seconds)
+            answer = await self._analyzer.analyze(model, inference.ask, ends, SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
         return inference, answer
 
