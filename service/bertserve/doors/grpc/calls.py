@@ -29,7 +29,7 @@ class Answered:
     timings: Timings
 
 
-# Set by a service within its call, read by the interceptors around it; None where no model was asked.
+# Set by a service within its call, read by the links around it; None if no model was asked.
 ANSWERED: ContextVar[Answered | None] = ContextVar("answered", default=None)
 
 

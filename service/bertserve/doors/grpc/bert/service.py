@@ -27,7 +27,7 @@ SIZES = MessageSizes()
 
 
 class BertServicer(pb_grpc.BertServiceServicer):
-    """All methods of bertapi.v1.BertService. Errors leave it as exceptions, for the interceptors to translate."""
+    """All methods of bertapi.v1.BertService. Errors leave it as exceptions, for the chain to translate."""
 
     def __init__(self, serving: Serving) -> None:
         self._models = serving.models

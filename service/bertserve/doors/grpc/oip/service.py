@@ -24,7 +24,7 @@ SIZES = TensorSizes()
 
 
 class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
-    """A model is a bundle, and has one version. Errors leave as exceptions, for the interceptors to translate."""
+    """A model is a bundle, and has one version. Errors leave as exceptions, for the chain to translate."""
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
