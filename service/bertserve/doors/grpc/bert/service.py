@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, TypeVar
 
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
+from bertserve.doors.call import ANSWERED, Answered
+from bertserve.doors.fields import FieldNames
 from bertserve.doors.grpc.bert import requests, responses
 from bertserve.doors.grpc.bert.stream import Accepted, Stream
-from bertserve.doors.grpc.calls import ANSWERED, Answered, Context, FieldNames, deadline_of
+from bertserve.doors.grpc.calls import Context, deadline_of
 from bertserve.doors.grpc.sizes import MessageSizes
 from bertserve.models import ServedModel
 from bertserve.serving import Serving
@@ -75,7 +76,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
             ask = requests.read_tokenize(request, self._limits)
             answer = await self._analyzer.tokenize(model, ask, deadline_of(context), SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
-        return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
+        return await self._analyzer.offload(answer.is_large, responses.write_tokenize, model, answer)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002
         model = self._models.find(request.model)
@@ -97,7 +98,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
             ask = read(request, self._limits)
             answer = await self._analyzer.analyze(model, ask, deadline_of(context), SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
-        return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
+        return await self._analyzer.offload(answer.is_large, write, model, answer)
 
     async def _accept(self, request: pb.StreamAnalyzeRequest, deadline: float | None) -> Accepted:
         model = self._models.find(request.model)
@@ -107,11 +108,11 @@ class BertServicer(pb_grpc.BertServiceServicer):
 
         async def answer() -> pb.StreamAnalyzeResponse:
             answer = await self._analyzer.answer(model, prepared, deadline, in_stream=True)
-            return await self._analyzer.work(
-                answer.is_large, lambda: responses.write_stream_analysis(model, request.id, answer)
+            return await self._analyzer.offload(
+                answer.is_large, responses.write_stream_analysis, model, request.id, answer
             )
 
         return Accepted(tokens=prepared.tokens, response_bytes=prepared.response_bytes, answer=answer)
 
     def _naming_fields(self, request: object, model: ServedModel) -> FieldNames:
-        return FieldNames(partial(requests.field_name, request), model.name, self._metrics)
+        return FieldNames(requests.field_paths(request), model.name, self._metrics)

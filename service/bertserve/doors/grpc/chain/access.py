@@ -14,7 +14,8 @@ from typing import Any, cast
 
 import grpc
 
-from bertserve.doors.grpc.calls import ANSWERED, METADATA, Context
+from bertserve.doors.call import ANSWERED
+from bertserve.doors.grpc.calls import METADATA, Context
 from bertserve.doors.grpc.handlers import STREAM_STREAM, STREAM_UNARY, Handler, RespondStream, error_code, kind_of
 from bertserve.doors.grpc.refusal import forget_frames
 from bertserve.observe.logs import LOGGER, REQUEST_ID, log_detail

@@ -17,7 +17,8 @@ from typing import Any, cast
 
 import grpc
 
-from bertserve.doors.grpc.calls import ANSWERED, METADATA, Context
+from bertserve.doors.call import ANSWERED
+from bertserve.doors.grpc.calls import METADATA, Context
 from bertserve.doors.grpc.handlers import STREAM_STREAM, UNARY_STREAM, UNARY_UNARY, Handler, error_code, kind_of
 
 try:

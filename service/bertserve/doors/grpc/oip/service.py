@@ -8,9 +8,11 @@ from functools import partial
 from bertapi.oip import inference_pb2 as pb
 from bertapi.oip import inference_pb2_grpc as pb_grpc
 
-from bertserve.doors.grpc.calls import ANSWERED, Answered, Context, FieldNames, deadline_of
+from bertserve.doors.call import ANSWERED, Answered
+from bertserve.doors.fields import FieldNames
+from bertserve.doors.grpc.calls import Context, deadline_of
 from bertserve.doors.grpc.oip import descriptions
-from bertserve.doors.grpc.oip.requests import Inference, field_name, read_inference
+from bertserve.doors.grpc.oip.requests import FIELD_PATHS, Inference, read_inference
 from bertserve.doors.grpc.oip.responses import write_inference
 from bertserve.doors.grpc.oip.signature import VERSION
 from bertserve.doors.grpc.oip.statistics import Statistics
@@ -69,9 +71,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         statistics = self._statistics[model.name]
         try:
             inference, answer = await self._infer(request, model, deadline_of(context))
-            response = await self._analyzer.work(
-                answer.is_large, lambda: write_inference(request, model, inference, answer)
-            )
+            response = await self._analyzer.offload(answer.is_large, write_inference, request, model, inference, answer)
         except BaseException:
             statistics.fail(time.monotonic() - started)
             raise
@@ -82,7 +82,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelInferRequest, model: ServedModel, deadline: float | None
     ) -> tuple[Inference, Answer]:
         started = time.monotonic()
-        with FieldNames(field_name, model.name, self._metrics):
+        with FieldNames(FIELD_PATHS, model.name, self._metrics):
             inference = read_inference(request, model, self._limits)
             ends = _earlier(deadline, inference.timeout_seconds)
             answer = await self._analyzer.analyze(model, inference.ask, ends, SIZES)
