@@ -34,7 +34,7 @@ def unary_handler() -> Handler:
 
 
 def test_the_table_lists_the_links_in_their_order(links: list[Any]) -> None:
-    """What a reader sees first is what every call passes."""
+    """The table that a reader sees first is the chain that every call passes."""
     listed = re.findall(r"^    (\w+) +\w", assembly.__doc__ or "", re.MULTILINE)[1:]
     modules = [type(link).__module__.rpartition(".")[2] for link in links]
     assert [name for name in listed if name not in OPTIONAL | {"unary_stream"}] == modules
@@ -42,12 +42,12 @@ def test_the_table_lists_the_links_in_their_order(links: list[Any]) -> None:
 
 
 def test_a_unary_method_becomes_one_whose_request_is_yet_to_be_received(links: list[Any]) -> None:
-    """So that the server decides when to receive."""
+    """The server then decides when to receive."""
     assert kind_of(wrap(links, METHOD, unary_handler()), STREAM_UNARY) == STREAM_UNARY
 
 
 def test_links_in_a_wrong_order_are_refused(links: list[Any]) -> None:
-    """A link names the kinds it takes, so that no method is left unwrapped in silence."""
+    """A link names the kinds it takes, so no method is left unwrapped in silence."""
     with pytest.raises(TypeError, match="stream_unary stands where the chain expects unary_unary"):
         wrap([CodecLink(10), *links], METHOD, unary_handler())
 
@@ -62,7 +62,7 @@ class CountingLink:
 
 
 class Details:
-    """Of a call, as gRPC hands them to interceptors."""
+    """The facts of a call that gRPC hands to interceptors."""
 
     invocation_metadata = (("a", "b"),)
 
@@ -84,7 +84,7 @@ async def test_each_method_is_wrapped_once() -> None:
 
 
 async def test_methods_that_are_not_served_are_not_kept() -> None:
-    """Their names are the clients', and without end."""
+    """Clients choose their names, so there may be any number of them."""
     chain = Chain([CountingLink()])
 
     async def find(_: Any) -> None:

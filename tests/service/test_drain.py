@@ -47,14 +47,14 @@ async def test_a_refusing_server_lets_nobody_in_and_waits_for_the_others(drain: 
 
 
 async def test_a_call_that_never_ends_is_left_behind(drain: Drain) -> None:
-    """When the grace is over."""
+    """The server stops when the grace is over."""
     drain.enter()
     await drain.leave(0, 0)
     assert drain.stage is Stage.STOPPED
 
 
 async def test_a_call_is_counted_out_once(drain: Drain) -> None:
-    """However many of its ends are noticed: the last byte, and the cancellation."""
+    """Its last byte and its cancellation may both be noticed."""
     call, other = drain.enter(), drain.enter()
     call.leave()
     call.leave()

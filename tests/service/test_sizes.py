@@ -48,7 +48,7 @@ def _load(path: Path) -> ServedModel:
 
 
 def count(model: ServedModel, **ask: object) -> Counts:
-    """The counts of an answer for TEXTS."""
+    """Return the counts of an answer for TEXTS."""
     whole, sizes = Ask(inputs=TEXTS, **ask), NotedSizes()
     prepare(model, whole, tokenize_inputs(model, whole, 0, len(TEXTS)), LIMITS, sizes)
     return sizes.counts
@@ -67,7 +67,7 @@ def count(model: ServedModel, **ask: object) -> Counts:
 def test_vectors_count_their_elements(
     models: dict[str, ServedModel], embed: EmbedAsk, float32_rows: int, float16_rows: int
 ) -> None:
-    """By pooling, layers and type."""
+    """Pooling, layers and type decide how many there are."""
     model = models["pretraining"]
     width = model.facts.hidden_size
     assert count(model, embed=embed) == Counts(inputs=2, float32s=float32_rows * width, float16s=float16_rows * width)
@@ -81,7 +81,7 @@ def test_tokens_beside_vectors_count_with_their_texts(models: dict[str, ServedMo
 
 
 def test_masks_count_their_predictions_and_targets(models: dict[str, ServedModel]) -> None:
-    """Each of which is two strings: the token, and the text that a person would write."""
+    """Each prediction is two strings: the token, and the text that a person would write."""
     model = models["pretraining"]
     counts = count(model, fill_mask=FillMaskAsk(top_k=3, targets=("cat", "dog"), optional=True))
     longest = model.tokenizer.longest_token_bytes

@@ -11,7 +11,7 @@ from bertserve.errors import RequestError
 
 
 def test_every_error_has_a_status() -> None:
-    """What a client can be told is told under a code of its own, never as a bug."""
+    """An error that a client may learn of has a status of its own. Only a bug is INTERNAL."""
     assert STATUSES.keys() == set(RequestError.__subclasses__())
     assert INTERNAL not in STATUSES.values()
 
