@@ -20,11 +20,11 @@ from typing import NoReturn
 import uvloop
 
 from bertserve.bundle import BundleError
+from bertserve.doors.door import ServerError
 from bertserve.observe.logs import finish_logs, log_failure, log_warning, start_logs
 from bertserve.settings import Settings, SettingsError, read_settings
 
 try:
-    from bertserve.doors.grpc.port import ServerError
     from bertserve.server import open_server
 except ImportError as error:
     # pip installs bertapi, and then removes bertserve 0.1.0, which contained files of the same names.
@@ -92,7 +92,7 @@ async def _serve(settings: Settings) -> int:
         _spare_loaded()
         for number in _stop_signals():
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        _announce(f"ready: grpc {server.addresses.grpc} metrics {server.addresses.metrics}\n")
+        _announce(f"ready: {server.addresses}\n")
         ends = [asyncio.create_task(stop.wait()), asyncio.create_task(server.lost())]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():

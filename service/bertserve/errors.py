@@ -1,4 +1,4 @@
-"""What can go wrong with a request, in the caller's terms. One status each: see `statuses.STATUSES`.
+"""What can go wrong with a request, in the caller's terms. One status each: see `doors.statuses.STATUSES`.
 
 receive  → Overloaded, Undecodable
 decode   → Undecodable, InvalidInput

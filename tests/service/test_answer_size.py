@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from bertserve.bundle import Pooling, read_bundle
 from bertserve.doors.grpc.bert.responses import write_analyze
+from bertserve.doors.grpc.sizes import MessageSizes
 from bertserve.engine.opening import open_engine
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
@@ -51,7 +52,7 @@ def test_no_answer_is_larger_than_was_foretold(
         tag_tokens=TagAsk(aggregation=aggregation),
         truncation=Truncation.END,
     )
-    prepared = prepare(model, ask, tokenize_inputs(model, ask, 0, len(given)), LIMITS)
+    prepared = prepare(model, ask, tokenize_inputs(model, ask, 0, len(given)), LIMITS, MessageSizes())
     outputs = model.engine.run_items(list(prepared.items))
     analyses = tuple(finish_item(model, prepared, index, own) for index, own in enumerate(outputs))
     timings = Timings(tokenize_seconds=0.1, queue_seconds=99.9, infer_seconds=9.9, finish_seconds=0.1)
@@ -66,6 +67,7 @@ def test_no_answer_is_larger_than_was_foretold(
 def test_refusal_advises_what_would_help(pooling: Pooling, advice: str, model: ServedModel) -> None:
     """Halves where vectors of tokens are asked for, which the Open Inference Protocol, without halves, has not."""
     ask = Ask(inputs=(Text(text="a cat"),), embed=EmbedAsk(pooling=pooling))
+    limits = replace(LIMITS, max_response_bytes=1)
     with pytest.raises(InvalidInput) as caught:
-        prepare(model, ask, tokenize_inputs(model, ask, 0, 1), replace(LIMITS, max_response_bytes=1))
+        prepare(model, ask, tokenize_inputs(model, ask, 0, 1), limits, MessageSizes())
     assert caught.value.violation.description.endswith(f"; ask for {advice}")

@@ -22,15 +22,16 @@ PACKAGES = {
 LAYERS = (
     ("__main__",),
     ("server",),
+    ("doors.grpc.door", "doors.http"),
     ("doors.grpc.port",),
-    ("doors.grpc.unserved",),
-    ("doors.grpc.chain", "doors.grpc.bert", "doors.grpc.oip", "doors.grpc.health", "doors.grpc.reflection"),
-    ("doors.grpc.intake",),
+    ("doors.grpc.chain", "doors.grpc.bert", "doors.grpc.oip"),
+    ("doors.grpc.unserved", "doors.grpc.health", "doors.grpc.reflection", "doors.grpc.intake"),
     ("doors.grpc.refusal",),
     ("doors.grpc.handlers",),
-    ("doors.grpc.statuses", "doors.grpc.calls"),
-    ("doors.http", "doors"),
-    ("tasks", "loading", "supervision", "tuning"),
+    ("doors.grpc.statuses", "doors.grpc.calls", "doors.grpc.sizes"),
+    ("doors",),
+    ("serving",),
+    ("tasks", "loading", "supervision", "tuning", "drain"),
     ("engine.opening",),
     ("engine.ort",),
     ("models",),
@@ -103,9 +104,17 @@ def users(library: str) -> set[str]:
 
 
 def test_only_its_door_knows_grpc() -> None:
-    """grpc and bertapi are imported by the gRPC door, and by `server`, which opens it."""
+    """grpc and bertapi are imported by the gRPC door alone, and `server` opens it without them."""
     known = users("grpc") | users("bertapi")
-    assert {name for name in known if not name.startswith("bertserve.doors.grpc.")} == {"bertserve.server"}
+    assert {name for name in known if not name.startswith("bertserve.doors.grpc.")} == set()
+
+
+def test_a_serving_knows_no_transport() -> None:
+    """Everything from `serving` inwards is free of gRPC, of HTTP, and of doors."""
+    inner = [module for module in SERVER if room(module) and not room(module).startswith("doors")]
+    inner = [module for module in inner if room(module) not in {"__main__", "server"}]
+    transports = {"grpc", "bertapi", "google", "grpc_health", "http", "socketserver", "socket"}
+    assert [module for module in inner if {name.split(".")[0] for name in imports(SERVER[module])} & transports] == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from bertserve.bundle import read_bundle
 from bertserve.doors.grpc.oip.requests import read_inference
 from bertserve.doors.grpc.oip.responses import write_inference
 from bertserve.doors.grpc.oip.tensors import MalformedTensor, read_strings, write_floats, write_strings
+from bertserve.doors.grpc.sizes import TensorSizes
 from bertserve.engine.opening import open_engine
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
@@ -147,7 +148,9 @@ def test_no_answer_is_larger_than_was_foretold(texts: list[str], top_k: int, mod
     """Padding included: one text of many masks makes the tensor of all of them wide."""
     request = infer_request(texts, outputs=["mask_tokens", "mask_log_probabilities", "embedding"], top_k=top_k)
     inference = read_inference(request, model, LIMITS)
-    prepared = prepare(model, inference.ask, tokenize_inputs(model, inference.ask, 0, len(texts)), LIMITS)
+    prepared = prepare(
+        model, inference.ask, tokenize_inputs(model, inference.ask, 0, len(texts)), LIMITS, TensorSizes()
+    )
     outputs = model.engine.run_items(list(prepared.items))
     analyses = tuple(finish_item(model, prepared, index, own) for index, own in enumerate(outputs))
     answer = Answer(analyses=analyses, timings=Timings(), is_large=False)

@@ -15,7 +15,7 @@ import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.doors.grpc.bert.stream import Accepted, Stream
-from bertserve.doors.grpc.statuses import INTERNAL_TEXT
+from bertserve.doors.statuses import INTERNAL_TEXT
 from google.rpc import code_pb2
 from servers import PRETRAINING, RunningServer, running_server
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from bertserve.batching.batcher import Batcher
 from bertserve.engine.items import ItemOutputs
@@ -26,6 +26,7 @@ from bertserve.tasks.prepare import (
     prepare,
     tokenize_inputs,
 )
+from bertserve.tasks.sizes import SizeModel
 from bertserve.tokenizer import TokenizedText
 
 # Above these, tokenizing and finishing would hold up the event loop for milliseconds; below, a thread costs more.
@@ -39,8 +40,10 @@ PORTION_CHARACTERS = 32_768
 
 Result = TypeVar("Result")
 
-# Raises where a request of so many tokens, and perhaps more, is too much.
-CheckTokens = Callable[[int], None]
+Arguments = TypeVarTuple("Arguments")
+
+# Raises if a request that has so many tokens so far cannot be served.
+CheckCapacity = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,23 +81,28 @@ class Analyzer:
     def stream_window_tokens(self) -> int:
         return self._batcher.stream_window_tokens
 
-    async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None) -> Answer:
-        """Everything that was asked, from one pass per input. deadline: by `time.monotonic`.
+    async def analyze(self, model: ServedModel, ask: Ask, deadline: float | None, sizes: SizeModel) -> Answer:
+        """Everything that was asked, from one pass per input. deadline: by `time.monotonic`; sizes: of the door.
 
         Raises InvalidInput, MissingHead, Overloaded, DeadlinePassed, EngineUnavailable, or what the engine raised.
         """
-        check_room = partial(self._batcher.check_room, model.name, deadline)
-        check_room()
-        return await self.answer(model, await self.prepare(model, ask, deadline, check_room), deadline)
+        check_capacity = partial(self._batcher.check_room, model.name, deadline)
+        check_capacity()
+        return await self.answer(model, await self.prepare(model, ask, deadline, sizes, check_capacity), deadline)
 
     async def prepare(
-        self, model: ServedModel, ask: Ask, deadline: float | None, check_tokens: CheckTokens | None = None
+        self,
+        model: ServedModel,
+        ask: Ask,
+        deadline: float | None,
+        sizes: SizeModel,
+        check_capacity: CheckCapacity | None = None,
     ) -> Prepared:
-        """All before the queue. Raises InvalidInput, MissingHead, DeadlinePassed, or what check_tokens raises."""
+        """All before the queue. Raises InvalidInput, MissingHead, DeadlinePassed, or what check_capacity raises."""
         started = time.monotonic()
         check(model, ask, self._limits)
-        texts = await self._tokenize(model, ask, deadline, check_tokens)
-        prepared = await self.work(_has_many_targets(ask), lambda: prepare(model, ask, texts, self._limits))
+        texts = await self._tokenize(model, ask, deadline, check_capacity)
+        prepared = await self.offload(_has_many_targets(ask), prepare, model, ask, texts, self._limits, sizes)
         return replace(prepared, seconds=time.monotonic() - started)
 
     async def answer(
@@ -120,13 +128,13 @@ class Analyzer:
         is_large = prepared.response_bytes > INLINE_RESPONSE_BYTES
         return Answer(analyses=completed.results, timings=timings, is_large=is_large)
 
-    async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None) -> TokenizeAnswer:
+    async def tokenize(self, model: ServedModel, ask: Ask, deadline: float | None, sizes: SizeModel) -> TokenizeAnswer:
         """Tokens exactly as the model would see them. Raises InvalidInput, DeadlinePassed."""
         check_inputs(ask, self._limits)
-        check_tokens = partial(check_tokens_size, model, self._limits, len(ask.inputs))
+        check_capacity = partial(check_tokens_size, model, self._limits, sizes, len(ask.inputs))
         started = time.monotonic()
-        texts = await self._tokenize(model, ask, deadline, check_tokens)
-        check_tokens(sum(len(text) for text in texts))
+        texts = await self._tokenize(model, ask, deadline, check_capacity)
+        check_capacity(sum(len(text) for text in texts))
         timings = Timings(tokenize_seconds=time.monotonic() - started)
         is_large = sum(len(text) for text in texts) > INLINE_TOKENS
         return TokenizeAnswer(texts=tuple(texts), timings=timings, is_large=is_large)
@@ -134,14 +142,14 @@ class Analyzer:
     def stop(self) -> None:
         self._text_thread.shutdown(wait=False, cancel_futures=True)
 
-    async def work(self, is_large: bool, work: Callable[[], Result]) -> Result:
-        """Do it here and now, or where it is large beside the event loop."""
+    async def offload(self, is_large: bool, work: Callable[[*Arguments], Result], *arguments: *Arguments) -> Result:
+        """Run work on a thread beside the event loop if it is large, otherwise at once."""
         if not is_large:
-            return work()
-        return await asyncio.get_running_loop().run_in_executor(self._text_thread, work)
+            return work(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._text_thread, work, *arguments)
 
     async def _tokenize(
-        self, model: ServedModel, ask: Ask, deadline: float | None, check_tokens: CheckTokens | None
+        self, model: ServedModel, ask: Ask, deadline: float | None, check_capacity: CheckCapacity | None
     ) -> list[TokenizedText]:
         """In portions where it is long: others take turns in between, and nothing is done for who has left, or has too
         many tokens already."""
@@ -153,9 +161,9 @@ class Analyzer:
         for first, end in portions:
             if deadline is not None and deadline <= time.monotonic():
                 raise DeadlinePassed("the deadline passed while the texts were tokenized")
-            if first > 0 and check_tokens is not None:
-                check_tokens(tokens)
-            texts += await self.work(is_long, lambda first=first, end=end: tokenize_inputs(model, ask, first, end))  # type: ignore[misc]
+            if first > 0 and check_capacity is not None:
+                check_capacity(tokens)
+            texts += await self.offload(is_long, tokenize_inputs, model, ask, first, end)
             tokens += sum(len(text) for text in texts[first:end])
         return texts
 

@@ -23,10 +23,6 @@ class VectorType(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
 
-    @property
-    def size_bytes(self) -> int:
-        return 4 if self is VectorType.FLOAT32 else 2
-
 
 class Aggregation(StrEnum):
     """How token labels become entities; NONE: not at all."""
@@ -49,13 +45,12 @@ class EmbedAsk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillMaskAsk:
-    """targets: words to score at every mask, unless an input brings its own. optional: an input need not hold a mask.
-    aligned: the answer has room at every input for as many masks as one of them has."""
+    """targets: words to score at every mask, unless an input brings its own. optional: an input need not hold a
+    mask."""
 
     top_k: int = 5
     targets: tuple[str, ...] = ()
     optional: bool = False
-    aligned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

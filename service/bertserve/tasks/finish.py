@@ -20,7 +20,7 @@ from bertserve.tasks.answers import (
     TaggedText,
     TaggedToken,
 )
-from bertserve.tasks.asks import Aggregation, EmbedAsk, LayerMerge, TagAsk
+from bertserve.tasks.asks import Aggregation, EmbedAsk, LayerMerge, TagAsk, VectorType
 from bertserve.tasks.entities import group_entities
 from bertserve.tasks.prepare import EmbedPlan, Prepared
 from bertserve.tokenizer import Text, Token, TokenizedText, Tokenizer
@@ -57,7 +57,7 @@ def _embedding(plan: EmbedPlan, ask: EmbedAsk, text: TokenizedText, outputs: Ite
     if plan.normalize:
         vectors = normalize(vectors)
     return Embedding(
-        vectors=np.array(vectors, dtype=np.float32 if ask.vector_type.size_bytes == 4 else np.float16),
+        vectors=np.array(vectors, dtype=np.float16 if ask.vector_type is VectorType.FLOAT16 else np.float32),
         tokens=text.tokens if ask.include_tokens else (),
     )
 

@@ -13,20 +13,10 @@ from bertserve.bundle import Head, Pooling
 from bertserve.engine.items import Item, Wanted
 from bertserve.errors import InvalidInput, MissingHead
 from bertserve.models import ServedModel
-from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge
+from bertserve.tasks.asks import Ask, EmbedAsk, FillMaskAsk, LayerMerge
 from bertserve.tasks.limits import Limits, check_inputs, check_target_count, check_top_k
-from bertserve.tokenizer import Text, TokenizedText, TooManyTokens
-
-# Room on the wire for what surrounds a prediction, a label, a token or a vector: tags, lengths, numbers.
-PREDICTION_BYTES = 24
-LABEL_BYTES = 32
-TOKEN_BYTES = 32
-MASK_BYTES = 32
-# Its text may repeat a character that tokens share.
-ENTITY_BYTES = 64
-INPUT_BYTES = 96
-# Of the answer itself: the model, the bundle, timings.
-ANSWER_BYTES = 192
+from bertserve.tasks.sizes import SizeModel, count_answer, count_tokens
+from bertserve.tokenizer import TokenizedText, TooManyTokens
 
 # No vocabulary has a longer entry; what is longer is not worth tokenizing to find that out.
 MAX_TARGET_CHARACTERS = 256
@@ -41,12 +31,18 @@ class EmbedPlan:
     layer_merge: LayerMerge
     normalize: bool
 
+    def count_numbers(self, inputs: int, tokens: int, hidden_size: int) -> int:
+        """Return how many elements the vectors of so many inputs have, which hold so many tokens together."""
+        rows = tokens if self.pooling is Pooling.NONE else inputs
+        return rows * hidden_size * (len(self.layers) if self.layer_merge is LayerMerge.CONCAT else 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
     """An ask that passed every check. texts and items are in the order of the inputs.
 
-    response_bytes: an upper bound of the answer's size. seconds: that checking and tokenizing took.
+    response_bytes: an upper bound of the answer's size in the door's encoding. seconds: that checking and tokenizing
+    took.
     """
 
     ask: Ask
@@ -68,8 +64,8 @@ def check(model: ServedModel, ask: Ask, limits: Limits) -> None:
     _check_predictions(model, ask, limits)
 
 
-def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits: Limits) -> Prepared:
-    """Check what only tokens tell, and say what the engine has to compute."""
+def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits: Limits, sizes: SizeModel) -> Prepared:
+    """Check what only tokens tell, and say what the engine has to compute. sizes: of the door that asks."""
     embed = plan_embedding(model, ask.embed) if ask.embed is not None else None
     if ask.fill_mask is not None:
         _check_masks(texts, ask.fill_mask)
@@ -82,11 +78,9 @@ def prepare(model: ServedModel, ask: Ask, texts: Sequence[TokenizedText], limits
         )
         for index, text in enumerate(texts)
     )
-    least_masks = _least_masks(ask, items)
-    response_bytes = ANSWER_BYTES + sum(
-        _response_bytes(model, ask, embed, item, least_masks) + _tag_bytes(model, ask, given, item)
-        for given, item in zip(ask.inputs, items, strict=True)
-    )
+    tokens = sum(item.length for item in items)
+    numbers = embed.count_numbers(len(items), tokens, model.facts.hidden_size) if embed is not None else 0
+    response_bytes = sizes.answer_bytes(count_answer(model, ask, numbers, items))
     if response_bytes > limits.max_response_bytes:
         raise InvalidInput("inputs", _too_large_an_answer(response_bytes, limits, _parts_to_cut(ask, embed)))
     return Prepared(ask=ask, embed=embed, texts=tuple(texts), items=items, response_bytes=response_bytes)
@@ -106,9 +100,9 @@ def tokenize_inputs(model: ServedModel, ask: Ask, first: int, end: int) -> list[
     return texts
 
 
-def check_tokens_size(model: ServedModel, limits: Limits, inputs: int, tokens: int) -> None:
+def check_tokens_size(model: ServedModel, limits: Limits, sizes: SizeModel, inputs: int, tokens: int) -> None:
     """Whether so many tokens of so many inputs alone, as Tokenize answers them, fit into an answer."""
-    size = ANSWER_BYTES + inputs * INPUT_BYTES + tokens * (TOKEN_BYTES + model.tokenizer.longest_token_bytes)
+    size = sizes.answer_bytes(count_tokens(model, inputs, tokens))
     if size > limits.max_response_bytes:
         raise InvalidInput("inputs", _too_large_an_answer(size, limits, []))
 
@@ -212,39 +206,6 @@ def _wanted(ask: Ask, embed: EmbedPlan | None, text: TokenizedText, target_ids: 
         classify=ask.classify,
         tag=ask.tag_tokens is not None,
     )
-
-
-def _least_masks(ask: Ask, items: Sequence[Item]) -> int:
-    """For how many masks the answer has room at every input, whether there are as many or not."""
-    if ask.fill_mask is None or not ask.fill_mask.aligned:
-        return 0
-    return max(len(item.wanted.mask_positions) for item in items)
-
-
-def _response_bytes(model: ServedModel, ask: Ask, embed: EmbedPlan | None, item: Item, least_masks: int) -> int:
-    """An upper bound of an input's share of the answer, so that nothing runs whose answer could not be sent."""
-    wanted, token_bytes = item.wanted, model.tokenizer.longest_token_bytes
-    masks, predictions = max(len(wanted.mask_positions), least_masks), wanted.top_k + len(wanted.target_ids)
-    size = INPUT_BYTES + masks * (MASK_BYTES + predictions * (PREDICTION_BYTES + 2 * token_bytes))
-    if wanted.classify:
-        size += sum(len(label.encode()) + LABEL_BYTES for label in model.facts.labels)
-    if embed is not None and ask.embed is not None:
-        rows = item.length if embed.pooling is Pooling.NONE else 1
-        width = len(embed.layers) if embed.layer_merge is LayerMerge.CONCAT else 1
-        size += rows * width * model.facts.hidden_size * ask.embed.vector_type.size_bytes
-        size += item.length * (TOKEN_BYTES + token_bytes) * ask.embed.include_tokens
-    return size
-
-
-def _tag_bytes(model: ServedModel, ask: Ask, given: Text, item: Item) -> int:
-    """An upper bound of what labels take, of entities too: at most one a token, and together the input's texts."""
-    if ask.tag_tokens is None:
-        return 0
-    label = max(len(name.encode()) for name in model.facts.labels)
-    size = item.length * (TOKEN_BYTES + model.tokenizer.longest_token_bytes + LABEL_BYTES + label)
-    if ask.tag_tokens.aggregation is Aggregation.SIMPLE:
-        size += item.length * (ENTITY_BYTES + label) + len(f"{given.text}{given.text_pair or ''}".encode())
-    return size
 
 
 def _too_large_an_answer(response_bytes: int, limits: Limits, parts: Sequence[str]) -> str:

@@ -24,19 +24,13 @@ class HealthServicer(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # h
         """services: full names; the empty name, of the server as a whole, is known beside them."""
         self._names = {"", *services}
         self._is_serving = False
-        self._is_leaving = False
         self._changed = asyncio.Event()
 
     def set(self, is_serving: bool) -> None:
-        """Say it to everybody who watches; not any more once the server leaves."""
-        self._is_serving = is_serving and not self._is_leaving
+        """Say it to everybody who watches."""
+        self._is_serving = is_serving
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def leave(self) -> None:
-        """NOT_SERVING from now on."""
-        self._is_leaving = True
-        self.set(False)
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         if request.service not in self._names:

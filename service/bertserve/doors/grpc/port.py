@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 
-from bertserve.doors.grpc.chain.access import AccessInterceptor
-from bertserve.doors.grpc.chain.authentication import TokenInterceptor
-from bertserve.doors.grpc.intake.reception import ReceptionInterceptor
+from bertserve.doors.door import ServerError, join_address
+from bertserve.doors.grpc.handlers import Link
 from bertserve.doors.grpc.unserved import make_server
 from bertserve.doors.reloading import FileError, ReloadedFiles
 from bertserve.doors.tls import Certificates, open_certificates
 from bertserve.doors.tokens import Tokens
 from bertserve.observe.metrics import Metrics
 from bertserve.settings import Settings
-
-# On average. A client that balances by health has one; a proxy passes on those of several clients.
-WATCHES_PER_CONNECTION = 16
 
 # A client that has not shaken hands and sent its settings by then is none.
 HANDSHAKE_SECONDS = 10.0
@@ -29,24 +25,16 @@ SILENT_SECONDS = 60.0
 ANSWER_SECONDS = 20.0
 
 
-class ServerError(Exception):
-    """The server cannot start. The message says why and what to do."""
-
-
-def join_address(host: str, port: int) -> str:
-    """HOST:PORT, with the brackets that an IPv6 address needs."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guards:
-    """What every call passes before the service. credentials: None without TLS. interceptors: outermost first.
+    """What is opened before the models are loaded. credentials, tokens, tracing: None = switched off.
 
-    stop: to be called once nothing is served any more.
+    stop: ends tracing. Call it once nothing is served any more.
     """
 
     credentials: grpc.ServerCredentials | None
-    interceptors: tuple[grpc.aio.ServerInterceptor, ...]
+    tokens: Tokens | None
+    tracing: Link | None
     stop: Callable[[], None]
 
 
@@ -57,34 +45,26 @@ def open_guards(settings: Settings, metrics: Metrics) -> Guards:
     """
     try:
         credentials = _credentials(settings, metrics)
-        authentication = _authentication(settings, metrics)
+        tokens = _open_tokens(settings, metrics)
     except FileError as error:
         raise ServerError(str(error)) from error
-    reception = ReceptionInterceptor(
-        settings.pending_bytes, settings.max_request_bytes, settings.max_open_streams,
-        WATCHES_PER_CONNECTION * settings.max_connections, metrics,
-    )  # fmt: skip
-    tracing, stop = _tracing(settings)
-    return Guards(
-        credentials=credentials, interceptors=(AccessInterceptor(), *authentication, reception, *tracing), stop=stop
-    )
+    tracing, stop = _open_tracing(settings)
+    return Guards(credentials=credentials, tokens=tokens, tracing=tracing, stop=stop)
 
 
-def make_grpc_server(
-    settings: Settings, guards: Guards, interceptors: Sequence[grpc.aio.ServerInterceptor]
-) -> grpc.aio.Server:
-    """interceptors: what stands within the guards, outermost first."""
-    return make_server([*guards.interceptors, *interceptors], _connection_options(settings))
+def make_grpc_server(settings: Settings, chain: grpc.aio.ServerInterceptor) -> grpc.aio.Server:
+    """Return a server without services or port. chain: what every call passes."""
+    return make_server([chain], _connection_options(settings))
 
 
-def bind(server: grpc.aio.Server, settings: Settings, guards: Guards) -> int:
-    """Listen, and return the port. Raises ServerError."""
+def bind(server: grpc.aio.Server, settings: Settings, credentials: grpc.ServerCredentials | None) -> int:
+    """Listen, and return the port. credentials: None without TLS. Raises ServerError."""
     address = join_address(settings.host, settings.port)
     try:
-        if guards.credentials is None:
+        if credentials is None:
             port = server.add_insecure_port(address)
         else:
-            port = server.add_secure_port(address, guards.credentials)
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise _unlistened(address) from error
     if port == 0:
@@ -121,27 +101,27 @@ def _connection_options(settings: Settings) -> list[tuple[str, int]]:
     ]
 
 
-def _authentication(settings: Settings, metrics: Metrics) -> tuple[grpc.aio.ServerInterceptor, ...]:
+def _open_tokens(settings: Settings, metrics: Metrics) -> Tokens | None:
     if settings.tokens is None:
-        return ()
+        return None
     if settings.tls_certificate is None and not settings.plaintext_tokens and not _is_loopback(settings.host):
         raise ServerError(
             "bearer tokens would cross the network in the clear: set --tls-certificate and --tls-key, or "
             "--plaintext-tokens where a proxy in front of the server encrypts"
         )
-    return (TokenInterceptor(Tokens(settings.tokens, metrics), metrics),)
+    return Tokens(settings.tokens, metrics)
 
 
-def _tracing(settings: Settings) -> tuple[tuple[grpc.aio.ServerInterceptor, ...], Callable[[], None]]:
+def _open_tracing(settings: Settings) -> tuple[Link | None, Callable[[], None]]:
     if not settings.tracing:
-        return (), lambda: None
+        return None, lambda: None
     try:
         # Nothing of it is loaded, nor needs to be installed, where it is not switched on.
-        from bertserve.doors.grpc.chain.tracing import TracingInterceptor
+        from bertserve.doors.grpc.chain.tracing import TracingLink
     except ImportError as error:
         raise ServerError(f"--tracing: {error}") from error
-    tracing = TracingInterceptor()
-    return (tracing,), tracing.stop
+    tracing = TracingLink()
+    return tracing, tracing.stop
 
 
 def _credentials(settings: Settings, metrics: Metrics) -> grpc.ServerCredentials | None:

@@ -13,8 +13,9 @@ from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import error_details_pb2, status_pb2
 
 from bertserve.doors.grpc.calls import Context
-from bertserve.doors.grpc.handlers import CODE_LABELS, Handler
-from bertserve.doors.grpc.statuses import INTERNAL_TEXT, STATUSES
+from bertserve.doors.grpc.handlers import Handler
+from bertserve.doors.grpc.statuses import CODE_LABELS, find_code
+from bertserve.doors.statuses import INTERNAL_TEXT
 from bertserve.errors import InvalidInput, Overloaded, RequestError
 from bertserve.observe.logs import log_failure
 from bertserve.observe.metrics import Metrics
@@ -32,11 +33,11 @@ async def abort(context: Context, error: Exception) -> NoReturn:
 def _set_status(context: Context, error: Exception) -> None:
     if not isinstance(error, RequestError):  # a bug: tell the caller nothing, the log everything
         log_failure("a call failed", error)
-        context.set_code(grpc.StatusCode.INTERNAL)
+        context.set_code(find_code(error))
         context.set_details(INTERNAL_TEXT)
         return
     forget_frames(error)
-    code, text = STATUSES[type(error)], str(error)
+    code, text = find_code(error), str(error)
     context.set_code(code)
     context.set_details(text)
     detail = _detail(error)

@@ -1,28 +1,18 @@
-"""The one table from errors to statuses, for whole calls and for single inputs of a stream."""
+"""gRPC's own codes for the statuses of `doors.statuses`, and the labels that metrics give them."""
 
 from __future__ import annotations
 
 import grpc
 
-from bertserve.errors import (
-    DeadlinePassed,
-    EngineUnavailable,
-    InvalidInput,
-    MissingHead,
-    Overloaded,
-    RequestError,
-    Undecodable,
-    UnknownModel,
-)
+from bertserve.doors.statuses import find_status
 
-# Everything that a caller can be told; what is not here is a bug, INTERNAL with a fixed text.
-STATUSES: dict[type[RequestError], grpc.StatusCode] = {
-    Undecodable: grpc.StatusCode.INVALID_ARGUMENT,
-    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
-    MissingHead: grpc.StatusCode.FAILED_PRECONDITION,
-    UnknownModel: grpc.StatusCode.NOT_FOUND,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
-    EngineUnavailable: grpc.StatusCode.UNAVAILABLE,
+# As go-grpc-prometheus spells them.
+CODE_LABELS = {code: "".join(part.capitalize() for part in code.name.split("_")) for code in grpc.StatusCode} | {
+    grpc.StatusCode.OK: "OK",
+    grpc.StatusCode.CANCELLED: "Canceled",
 }
-INTERNAL_TEXT = "internal error; the server's log holds its trace"
+
+
+def find_code(error: Exception) -> grpc.StatusCode:
+    """Return the code of a call, or of one input of a stream, that ended with this error."""
+    return grpc.StatusCode[find_status(error).grpc]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TypeVar
 
 from bertapi.v1 import bert_service_pb2 as pb
 
 from bertserve.bundle import Pooling
+from bertserve.doors.fields import FieldPaths
 from bertserve.errors import InvalidInput
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge, TagAsk, VectorType
 from bertserve.tasks.limits import Limits, check_input_count, check_target_count
@@ -102,16 +102,17 @@ def read_tokenize(request: pb.TokenizeRequest, limits: Limits) -> Ask:
     return Ask(inputs=_texts(request.inputs, limits), truncation=_truncation(request.truncation))
 
 
+SAME_PATHS = FieldPaths()
 ANALYZE_OPTIONS = (r"^(embed|fill_mask|tag_tokens)\b", r"options.\1")
 
-# How a path of the ask is called in each request, first match first; what matches nothing is called the same.
-FIELD_NAMES: dict[type, tuple[tuple[str, str], ...]] = {
-    pb.EmbedRequest: ((r"^embed\b", "options"),),
-    pb.FillMaskRequest: ((r"^fill_mask\b", "options"),),
-    pb.TagTokensRequest: ((r"^tag_tokens\b", "options"),),
-    pb.AnalyzeRequest: (ANALYZE_OPTIONS,),
-    pb.StreamAnalyzeRequest: ((r"^inputs(\[0\])?", "input"), ANALYZE_OPTIONS),
-    pb.ScoreNextSentenceRequest: (
+# What each request calls the fields of an ask. A request that is missing here calls them the same.
+FIELD_PATHS: dict[type, FieldPaths] = {
+    pb.EmbedRequest: FieldPaths((r"^embed\b", "options")),
+    pb.FillMaskRequest: FieldPaths((r"^fill_mask\b", "options")),
+    pb.TagTokensRequest: FieldPaths((r"^tag_tokens\b", "options")),
+    pb.AnalyzeRequest: FieldPaths(ANALYZE_OPTIONS),
+    pb.StreamAnalyzeRequest: FieldPaths((r"^inputs(\[0\])?", "input"), ANALYZE_OPTIONS),
+    pb.ScoreNextSentenceRequest: FieldPaths(
         (r"^inputs\[\d+\]\.text$", "first"),
         (r"^inputs(\[\d+\])\.text_pair$", r"candidates\1"),
         (r"^inputs$", "candidates"),
@@ -119,13 +120,9 @@ FIELD_NAMES: dict[type, tuple[tuple[str, str], ...]] = {
 }
 
 
-def field_name(request: object, path: str) -> str:
-    """The path of a field as the caller of this request knows it."""
-    for pattern, name in FIELD_NAMES.get(type(request), ()):
-        renamed, matches = re.subn(pattern, name, path)
-        if matches:
-            return renamed
-    return path
+def field_paths(request: object) -> FieldPaths:
+    """Return what a request calls the fields of an ask."""
+    return FIELD_PATHS.get(type(request), SAME_PATHS)
 
 
 def _analyze_ask(inputs: Sequence[pb.TextInput], options: pb.AnalyzeOptions, truncation: int, limits: Limits) -> Ask:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-import grpc
 import numpy as np
 from bertapi.v1 import bert_service_pb2 as pb
 from google.protobuf.duration_pb2 import Duration
 from numpy.typing import NDArray
 
 from bertserve.bundle import Head, Pooling
-from bertserve.doors.grpc.statuses import INTERNAL_TEXT, STATUSES
+from bertserve.doors.grpc.statuses import find_code
+from bertserve.doors.statuses import INTERNAL_TEXT
 from bertserve.errors import InvalidInput, RequestError
 from bertserve.models import ServedModel
 from bertserve.tasks.analysis import Answer, TokenizeAnswer
@@ -93,8 +93,8 @@ def write_item_error(request_id: str, error: Exception) -> pb.StreamAnalyzeRespo
         field, text = error.violation.field, error.violation.description
     else:
         field, text = "", str(error) if isinstance(error, RequestError) else INTERNAL_TEXT
-    code = STATUSES[type(error)] if isinstance(error, RequestError) else grpc.StatusCode.INTERNAL
-    return pb.StreamAnalyzeResponse(id=request_id, error=pb.ItemError(code=code.value[0], message=text, field=field))
+    code = find_code(error).value[0]
+    return pb.StreamAnalyzeResponse(id=request_id, error=pb.ItemError(code=code, message=text, field=field))
 
 
 def write_tokenize(model: ServedModel, answer: TokenizeAnswer) -> pb.TokenizeResponse:

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, TypeVar
 
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
+from bertserve.doors.call import ANSWERED, Answered
+from bertserve.doors.fields import FieldNames
 from bertserve.doors.grpc.bert import requests, responses
 from bertserve.doors.grpc.bert.stream import Accepted, Stream
-from bertserve.doors.grpc.calls import ANSWERED, Answered, Context, FieldNames, deadline_of
-from bertserve.models import Models, ServedModel
-from bertserve.observe.metrics import Metrics
-from bertserve.tasks.analysis import Analyzer, Answer
+from bertserve.doors.grpc.calls import Context, deadline_of
+from bertserve.doors.grpc.sizes import MessageSizes
+from bertserve.models import ServedModel
+from bertserve.serving import Serving
+from bertserve.tasks.analysis import Answer
 from bertserve.tasks.asks import Ask
 from bertserve.tasks.limits import Limits
 
 Response = TypeVar("Response")
 
+SIZES = MessageSizes()
+
 
 class BertServicer(pb_grpc.BertServiceServicer):
-    """All methods of bertapi.v1.BertService. Errors leave it as exceptions, for the interceptors to translate."""
+    """All methods of bertapi.v1.BertService. Errors leave it as exceptions, for the chain to translate."""
 
-    def __init__(self, models: Models, analyzer: Analyzer, metrics: Metrics, draining: asyncio.Event) -> None:
-        """draining: from when on streams are not read any more."""
-        self._models = models
-        self._draining = draining
-        self._analyzer = analyzer
-        self._metrics = metrics
+    def __init__(self, serving: Serving) -> None:
+        self._models = serving.models
+        self._analyzer = serving.analyzer
+        self._limits = serving.limits
+        self._metrics = serving.metrics
+        self._drain = serving.drain
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         return await self._answer(request, context, requests.read_embed, responses.write_embed)
@@ -61,7 +64,7 @@ class BertServicer(pb_grpc.BertServiceServicer):
     ) -> AsyncGenerator[pb.StreamAnalyzeResponse]:
         deadline = deadline_of(context)
         window_tokens = self._analyzer.stream_window_tokens
-        stream = Stream(lambda request: self._accept(request, deadline), self._draining, window_tokens)
+        stream = Stream(lambda request: self._accept(request, deadline), self._drain.refusing, window_tokens)
         async with aclosing(stream.answers(messages)) as answers:
             async for answer in answers:
                 yield answer
@@ -70,19 +73,17 @@ class BertServicer(pb_grpc.BertServiceServicer):
         started = time.monotonic()
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
-            ask = requests.read_tokenize(request, self._analyzer.limits)
-            answer = await self._analyzer.tokenize(model, ask, deadline_of(context))
+            ask = requests.read_tokenize(request, self._limits)
+            answer = await self._analyzer.tokenize(model, ask, deadline_of(context), SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
-        return await self._analyzer.work(answer.is_large, lambda: responses.write_tokenize(model, answer))
+        return await self._analyzer.offload(answer.is_large, responses.write_tokenize, model, answer)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: ARG002
         model = self._models.find(request.model)
-        return pb.GetModelResponse(model=responses.write_model(model, self._analyzer.limits))
+        return pb.GetModelResponse(model=responses.write_model(model, self._limits))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:  # noqa: ARG002
-        return pb.ListModelsResponse(
-            models=[responses.write_model(model, self._analyzer.limits) for model in self._models]
-        )
+        return pb.ListModelsResponse(models=[responses.write_model(model, self._limits) for model in self._models])
 
     async def _answer(
         self,
@@ -94,24 +95,24 @@ class BertServicer(pb_grpc.BertServiceServicer):
         started = time.monotonic()
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
-            ask = read(request, self._analyzer.limits)
-            answer = await self._analyzer.analyze(model, ask, deadline_of(context))
+            ask = read(request, self._limits)
+            answer = await self._analyzer.analyze(model, ask, deadline_of(context), SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
-        return await self._analyzer.work(answer.is_large, lambda: write(model, answer))
+        return await self._analyzer.offload(answer.is_large, write, model, answer)
 
     async def _accept(self, request: pb.StreamAnalyzeRequest, deadline: float | None) -> Accepted:
         model = self._models.find(request.model)
         with self._naming_fields(request, model):
-            ask = requests.read_stream_analyze(request, self._analyzer.limits)
-            prepared = await self._analyzer.prepare(model, ask, deadline)
+            ask = requests.read_stream_analyze(request, self._limits)
+            prepared = await self._analyzer.prepare(model, ask, deadline, SIZES)
 
         async def answer() -> pb.StreamAnalyzeResponse:
             answer = await self._analyzer.answer(model, prepared, deadline, in_stream=True)
-            return await self._analyzer.work(
-                answer.is_large, lambda: responses.write_stream_analysis(model, request.id, answer)
+            return await self._analyzer.offload(
+                answer.is_large, responses.write_stream_analysis, model, request.id, answer
             )
 
         return Accepted(tokens=prepared.tokens, response_bytes=prepared.response_bytes, answer=answer)
 
     def _naming_fields(self, request: object, model: ServedModel) -> FieldNames:
-        return FieldNames(partial(requests.field_name, request), model.name, self._metrics)
+        return FieldNames(requests.field_paths(request), model.name, self._metrics)

@@ -7,8 +7,9 @@ the reading of his own stream, and nothing grows. Overload means waiting here, n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any
 
 from bertapi.v1 import bert_service_pb2 as pb
 
@@ -37,6 +38,30 @@ class Accepted:
     answer: Callable[[], Awaitable[pb.StreamAnalyzeResponse]]
 
 
+class Window:
+    """What one stream may have unanswered. It is full once either bound is reached, so one larger answer goes alone."""
+
+    def __init__(self, tokens: int, answer_bytes: int) -> None:
+        self._free_tokens = tokens
+        self._free_bytes = answer_bytes
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+
+    async def wait_for_room(self) -> None:
+        await self._has_room.wait()
+
+    def take(self, tokens: int, answer_bytes: int) -> None:
+        self._free_tokens -= tokens
+        self._free_bytes -= answer_bytes
+        if self._free_tokens > 0 and self._free_bytes > 0:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+    def give_back(self, tokens: int, answer_bytes: int) -> None:
+        self.take(-tokens, -answer_bytes)
+
+
 class Stream:
     """accept: checks a request, and raises what its caller did wrong. draining: from when on nothing more is read."""
 
@@ -48,53 +73,51 @@ class Stream:
     ) -> None:
         """window_tokens: of what is unanswered; one longer text goes alone."""
         self._accept = accept
-        self._window_tokens = window_tokens
         self._draining = draining
+        self._window = Window(window_tokens, WINDOW_BYTES)
+        # Answers with the room that they hold; None behind the last one.
         self._answered: asyncio.Queue[tuple[pb.StreamAnalyzeResponse, int, int] | None] = asyncio.Queue()
-        self._has_room = asyncio.Event()
-        self._has_room.set()
-        self._unanswered_tokens = self._unanswered_bytes = 0
         self._open: set[asyncio.Task[None]] = set()
-        self._is_read = False
-        self._failure: Exception | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._reason: BaseException | None = None
 
     async def answers(
         self, requests: AsyncIterator[pb.StreamAnalyzeRequest]
     ) -> AsyncGenerator[pb.StreamAnalyzeResponse]:
         """Everything that was accepted is answered, then what ended the stream is raised: EngineUnavailable while
         draining or with a lost engine, DeadlinePassed, or what reading raised."""
-        self._reader = reader = asyncio.create_task(self._read(requests))
-        drain = asyncio.create_task(self._stop_on_drain(reader))
+        self._reader = reader = self._start(self._read(requests))
+        drain = asyncio.create_task(self._stop_when_draining())
         try:
             while (answered := await self._answered.get()) is not None:
                 response, tokens, response_bytes = answered
                 yield response
-                self._count(-tokens, -response_bytes)
+                self._window.give_back(tokens, response_bytes)
         finally:
             tasks = (reader, drain, *self._open)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if self._failure is not None:
-            raise self._failure
+        if self._reason is not None:
+            raise self._reason
+
+    def _stop(self, reason: BaseException) -> None:
+        """Read nothing more. The first reason is raised once everything that was accepted is answered."""
+        self._reason = self._reason or reason
+        if self._reader is not None:
+            self._reader.cancel()
+
+    async def _stop_when_draining(self) -> None:
+        await self._draining.wait()
+        self._stop(EngineUnavailable(DRAINING))
 
     async def _read(self, requests: AsyncIterator[pb.StreamAnalyzeRequest]) -> None:
         try:
             async for request in requests:
                 await self._take(request)
-                await self._has_room.wait()
-        except asyncio.CancelledError:
-            self._failure = self._failure or EngineUnavailable(DRAINING)
-        except Exception as error:  # what is no message, say
-            self._failure = self._failure or error
-        finally:
-            self._is_read = True
-            self._end_if_done()
-
-    async def _stop_on_drain(self, reader: asyncio.Task[None]) -> None:
-        await self._draining.wait()
-        reader.cancel()
+                await self._window.wait_for_room()
+        except (Exception, asyncio.CancelledError) as error:  # a message that is none, for example
+            self._reason = self._reason or error
 
     async def _take(self, request: pb.StreamAnalyzeRequest) -> None:
         try:
@@ -102,41 +125,33 @@ class Stream:
         except ENDING:
             raise
         except Exception as error:
+            self._window.take(1, 0)
             self._answered.put_nowait((_failed_alone(request.id, error), 1, 0))
-            self._count(1, 0)
             return
-        self._count(accepted.tokens, accepted.response_bytes)
-        task = asyncio.create_task(self._answer(request.id, accepted))
-        self._open.add(task)
-        task.add_done_callback(self._close)
+        self._window.take(accepted.tokens, accepted.response_bytes)
+        self._start(self._answer(request.id, accepted))
 
     async def _answer(self, request_id: str, accepted: Accepted) -> None:
         try:
             response = await accepted.answer()
         except ENDING as error:
-            self._failure = self._failure or error
-            if self._reader is not None:
-                self._reader.cancel()
+            self._stop(error)
             return
         except Exception as error:
             response = _failed_alone(request_id, error)
         self._answered.put_nowait((response, accepted.tokens, accepted.response_bytes))
 
-    def _close(self, task: asyncio.Task[None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task without which the stream is not over: the reader, and every answer on its way."""
+        task = asyncio.create_task(work)
+        self._open.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: asyncio.Task[None]) -> None:
         self._open.discard(task)
-        self._end_if_done()
-
-    def _end_if_done(self) -> None:
-        if self._is_read and not self._open:
+        if not self._open:
             self._answered.put_nowait(None)
-
-    def _count(self, tokens: int, response_bytes: int) -> None:
-        self._unanswered_tokens += tokens
-        self._unanswered_bytes += response_bytes
-        if self._unanswered_tokens < self._window_tokens and self._unanswered_bytes < WINDOW_BYTES:
-            self._has_room.set()
-        else:
-            self._has_room.clear()
 
 
 def _failed_alone(request_id: str, error: Exception) -> pb.StreamAnalyzeResponse:

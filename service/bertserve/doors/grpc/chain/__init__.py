@@ -1,1 +1,1 @@
-"""Around every call, outermost first: access, authentication, reception (`intake`), tracing, counting, translation."""
+"""The links around every method's handler, a file each; `assembly` puts them together, and has their table."""

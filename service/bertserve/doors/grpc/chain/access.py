@@ -9,14 +9,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict
-from functools import lru_cache
 from random import getrandbits
 from typing import Any, cast
 
 import grpc
 
-from bertserve.doors.grpc.calls import ANSWERED, Context
-from bertserve.doors.grpc.handlers import KEPT_HANDLERS, Continuation, Handler, RespondStream, error_code
+from bertserve.doors.call import ANSWERED
+from bertserve.doors.grpc.calls import METADATA, Context
+from bertserve.doors.grpc.handlers import STREAM_STREAM, STREAM_UNARY, Handler, RespondStream, error_code, kind_of
 from bertserve.doors.grpc.refusal import forget_frames
 from bertserve.observe.logs import LOGGER, REQUEST_ID, log_detail
 
@@ -26,27 +26,17 @@ REQUEST_ID_KEY = "x-request-id"
 WELL_FORMED = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
-class AccessInterceptor(grpc.aio.ServerInterceptor):
-    """Outermost, so that what the others refuse has its line too, and holds nothing any more."""
+class AccessLink:
+    """Outermost, so that a call that another link refuses has its line too, and holds nothing any more."""
 
-    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
-        given = dict(details.invocation_metadata).get(REQUEST_ID_KEY, "")
-        REQUEST_ID.set(given if isinstance(given, str) and WELL_FORMED.fullmatch(given) else _make_request_id())
-        handler = await continuation(details)
-        return handler if handler is None else _observe(str(details.method), handler)
+    def wrap(self, path: str, handler: Handler) -> Handler:
+        kind = kind_of(handler, STREAM_UNARY, STREAM_STREAM)
+        return _observe_unary(path, handler) if kind == STREAM_UNARY else _observe_stream(path, handler)
 
 
 def _make_request_id() -> str:
     """Sixteen hexadecimal digits that tell calls apart; they keep no secret."""
     return f"{getrandbits(64):016x}"
-
-
-@lru_cache(KEPT_HANDLERS)
-def _observe(method: str, handler: Handler) -> Handler:
-    """Of a call whose request is yet to be received, be it one or a stream."""
-    if handler.stream_unary is not None:
-        return _observe_unary(method, handler)
-    return _observe_stream(method, handler)
 
 
 def _observe_unary(method: str, handler: Handler) -> Handler:
@@ -78,6 +68,8 @@ class _Call:
         self._method = method
         self._context = context
         self._started = time.monotonic()
+        given = METADATA.get().get(REQUEST_ID_KEY, "")
+        REQUEST_ID.set(given if isinstance(given, str) and WELL_FORMED.fullmatch(given) else _make_request_id())
         context.set_trailing_metadata(((REQUEST_ID_KEY, REQUEST_ID.get()),))
         # Now, for gRPC frees the call of a stream that its caller left, and to ask it then ends the process.
         self._peer = context.peer() if LOGGER.isEnabledFor(logging.DEBUG) else ""

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from functools import lru_cache
 from typing import Any, cast
 
 import grpc
 
 from bertserve.doors.grpc.calls import Context
 from bertserve.doors.grpc.handlers import (
-    CODE_LABELS,
-    KEPT_HANDLERS,
-    Continuation,
+    STREAM_STREAM,
+    UNARY_STREAM,
+    UNARY_UNARY,
     Handler,
     Respond,
     RespondStream,
     error_code,
+    kind_of,
 )
+from bertserve.doors.grpc.statuses import CODE_LABELS
 from bertserve.observe.metrics import Metrics
 
 
-class MetricsInterceptor(grpc.aio.ServerInterceptor):
+class MetricsLink:
     """go-grpc-prometheus's series for every method of our services, streaming ones included."""
 
-    def __init__(self, metrics: Metrics, services: dict[str, dict[str, str]]) -> None:
+    def __init__(self, metrics: Metrics, services: Mapping[str, Mapping[str, str]]) -> None:
         """services: full name → method → its grpc_type; their series start at zero."""
         self._series = {
             f"/{service}/{method}": _RpcSeries(metrics, (grpc_type, service, method))
@@ -34,16 +35,12 @@ class MetricsInterceptor(grpc.aio.ServerInterceptor):
             for method, grpc_type in methods.items()
         }
         self._metrics = metrics
-        self._observe = lru_cache(KEPT_HANDLERS)(self._observe)  # type: ignore[method-assign]
 
-    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
-        handler = await continuation(details)
-        return handler if handler is None else self._observe(str(details.method), handler)
-
-    def _observe(self, path: str, handler: Handler) -> Handler:
-        if handler.unary_unary is not None:
+    def wrap(self, path: str, handler: Handler) -> Handler:
+        kind = kind_of(handler, UNARY_UNARY, UNARY_STREAM, STREAM_STREAM)
+        if kind == UNARY_UNARY:
             return _observe_unary(self._series_of(path), handler)
-        if handler.stream_stream is not None and path in self._series:
+        if kind == STREAM_STREAM and path in self._series:
             return _observe_stream(self._series[path], handler)
         return handler
 

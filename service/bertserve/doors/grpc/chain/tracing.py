@@ -17,8 +17,9 @@ from typing import Any, cast
 
 import grpc
 
-from bertserve.doors.grpc.calls import ANSWERED, Context
-from bertserve.doors.grpc.handlers import Continuation, Handler, error_code
+from bertserve.doors.call import ANSWERED
+from bertserve.doors.grpc.calls import METADATA, Context
+from bertserve.doors.grpc.handlers import STREAM_STREAM, UNARY_STREAM, UNARY_UNARY, Handler, error_code, kind_of
 
 try:
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -43,7 +44,7 @@ SERVER_FAULTS = {
 }
 
 
-class TracingInterceptor(grpc.aio.ServerInterceptor):
+class TracingLink:
     """Makes spans of calls, and sends them from a thread of its own."""
 
     def __init__(self) -> None:
@@ -56,27 +57,24 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
         """Send what waits."""
         self._provider.shutdown()
 
-    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
-        handler = await continuation(details)
-        carrier = {key: value for key, value in details.invocation_metadata if isinstance(value, str)}
-        if handler is not None and handler.unary_unary is not None:
-            return self._trace_unary(str(details.method), carrier, handler)
-        if handler is not None and handler.stream_stream is not None:
-            return self._trace_stream(str(details.method), carrier, handler)
-        return handler
+    def wrap(self, path: str, handler: Handler) -> Handler:
+        kind = kind_of(handler, UNARY_UNARY, UNARY_STREAM, STREAM_STREAM)
+        if kind == UNARY_STREAM:
+            return handler
+        return self._trace_unary(path, handler) if kind == UNARY_UNARY else self._trace_stream(path, handler)
 
-    def _trace_unary(self, path: str, carrier: dict[str, str], handler: Handler) -> Handler:
+    def _trace_unary(self, path: str, handler: Handler) -> Handler:
         respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
 
         async def traced(request: Any, context: Context) -> Any:
-            with self._span(path, carrier, context) as span:
+            with self._span(path, context) as span:
                 response = await respond(request, context)
                 self._add_stages(span)
                 return response
 
         return grpc.unary_unary_rpc_method_handler(traced, handler.request_deserializer, handler.response_serializer)
 
-    def _trace_stream(self, path: str, carrier: dict[str, str], handler: Handler) -> Handler:
+    def _trace_stream(self, path: str, handler: Handler) -> Handler:
         respond = cast("Any", handler.stream_stream)
 
         async def traced(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
@@ -88,7 +86,7 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
                     request_count += 1
                     yield request
 
-            with self._span(path, carrier, context) as span:
+            with self._span(path, context) as span:
                 try:
                     async with aclosing(respond(counted(), context)) as responses:
                         async for response in responses:
@@ -103,8 +101,9 @@ class TracingInterceptor(grpc.aio.ServerInterceptor):
         )
 
     @contextmanager
-    def _span(self, path: str, carrier: dict[str, str], context: Context) -> Iterator[Span]:
+    def _span(self, path: str, context: Context) -> Iterator[Span]:
         _, service, method = path.split("/")
+        carrier = {key: value for key, value in METADATA.get().items() if isinstance(value, str)}
         span = self._tracer.start_span(
             f"{service}/{method}",
             context=self._propagator.extract(carrier),

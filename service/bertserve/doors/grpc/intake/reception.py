@@ -10,22 +10,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import grpc
 
 from bertserve.doors.grpc.calls import Context
-from bertserve.doors.grpc.handlers import KEPT_HANDLERS, Continuation, Handler
+from bertserve.doors.grpc.handlers import STREAM_STREAM, UNARY_STREAM, UNARY_UNARY, Handler, kind_of
 from bertserve.doors.grpc.intake.decoding import parse
 from bertserve.doors.grpc.intake.receiver import RETRY_AFTER_SECONDS, SMALL_BYTES, Receiver, Requests
 from bertserve.doors.grpc.refusal import abort, count_refused
-from bertserve.doors.grpc.statuses import STATUSES
+from bertserve.doors.grpc.statuses import find_code
 from bertserve.errors import InvalidInput, Overloaded, RequestError, Undecodable
 from bertserve.observe.metrics import Metrics
 
 
-class ReceptionInterceptor(grpc.aio.ServerInterceptor):
+class ReceptionLink:
     """Receives the request of every unary call itself, and hands it to what stands within. What stands further out sees
     calls whose requests are yet to be received, be it one or a stream."""
 
@@ -41,23 +41,19 @@ class ReceptionInterceptor(grpc.aio.ServerInterceptor):
         self._receiver = Receiver(max(1, pending_bytes // max_request_bytes), max_request_bytes)
         self._max_streams = self._free_streams = max_open_streams
         self._max_watches = self._free_watches = max_watches
-        self._receive_for = lru_cache(KEPT_HANDLERS)(self._receive_for)  # type: ignore[method-assign]
 
-    async def intercept_service(self, continuation: Continuation, details: grpc.HandlerCallDetails) -> Handler | None:
-        handler = await continuation(details)
-        return handler if handler is None else self._receive_for(str(details.method), handler)
-
-    def _receive_for(self, path: str, handler: Handler) -> Handler:
-        if handler.unary_unary is not None:
+    def wrap(self, path: str, handler: Handler) -> Handler:
+        kind = kind_of(handler, UNARY_UNARY, UNARY_STREAM, STREAM_STREAM)
+        if kind == UNARY_UNARY:
             return self._receive_unary(path, handler)
-        if handler.unary_stream is not None:
+        if kind == UNARY_STREAM:
             return self._receive_watch(handler)
         return self._bound_stream(path, handler)
 
     async def _refuse(self, path: str, handler: Handler, context: Context, error: RequestError) -> NoReturn:
         if isinstance(error, Overloaded):
             self._rejected.inc()
-        count_refused(self._metrics, path, handler, STATUSES[type(error)])
+        count_refused(self._metrics, path, handler, find_code(error))
         await abort(context, error)
 
     def _receive_unary(self, path: str, handler: Handler) -> Handler:

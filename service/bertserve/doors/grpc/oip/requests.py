@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bertapi.oip import inference_pb2 as pb
 
+from bertserve.doors.fields import FieldPaths
 from bertserve.doors.grpc.oip.parameters import OF_HTTP, Parameters
 from bertserve.doors.grpc.oip.signature import (
     EMBEDDING,
@@ -34,8 +34,8 @@ from bertserve.tokenizer import Text
 InputTensor = pb.ModelInferRequest.InferInputTensor
 OutputTensor = pb.ModelInferRequest.InferRequestedOutputTensor
 
-# How a path of the ask is called in a ModelInfer request, first match first; what matches nothing is called the same.
-FIELD_NAMES = (
+# `text[17]`, `parameters[top_k]`.
+FIELD_PATHS = FieldPaths(
     (r"^inputs(\[\d+\])\.(text|text_pair)$", r"\2\1"),
     (r"^inputs$", TEXT),
     (r"^(?:embed|fill_mask)\.(\w+)(?:\[\d+\])?$", r"parameters[\1]"),
@@ -67,7 +67,7 @@ def read_inference(request: pb.ModelInferRequest, model: ServedModel, limits: Li
     can_score = texts[0].text_pair is not None or not (embeds or classifies or fills)
     scores = NEXT_SENTENCE_PROBABILITY in outputs and can_score
     embed = parameters.embed(model.facts.default_pooling)
-    fill_mask = FillMaskAsk(top_k=parameters.top_k(), optional=embeds or classifies or scores, aligned=True)
+    fill_mask = FillMaskAsk(top_k=parameters.top_k(), optional=embeds or classifies or scores)
     return Inference(
         ask=Ask(
             inputs=texts,
@@ -80,15 +80,6 @@ def read_inference(request: pb.ModelInferRequest, model: ServedModel, limits: Li
         outputs=outputs,
         timeout_seconds=parameters.timeout_seconds(),
     )
-
-
-def field_name(path: str) -> str:
-    """The path of a field as the caller knows it: `text[17]`, `parameters[top_k]`."""
-    for pattern, name in FIELD_NAMES:
-        renamed, matches = re.subn(pattern, name, path)
-        if matches:
-            return renamed
-    return path
 
 
 def _read_outputs(asked: Sequence[OutputTensor], model: ServedModel) -> tuple[str, ...]:

@@ -3,54 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 
 from bertapi.oip import inference_pb2 as pb
 from bertapi.oip import inference_pb2_grpc as pb_grpc
 
-from bertserve.doors.grpc.calls import ANSWERED, Answered, Context, FieldNames, deadline_of
+from bertserve.doors.call import ANSWERED, Answered
+from bertserve.doors.fields import FieldNames
+from bertserve.doors.grpc.calls import Context, deadline_of
 from bertserve.doors.grpc.oip import descriptions
-from bertserve.doors.grpc.oip.requests import Inference, field_name, read_inference
+from bertserve.doors.grpc.oip.requests import FIELD_PATHS, Inference, read_inference
 from bertserve.doors.grpc.oip.responses import write_inference
 from bertserve.doors.grpc.oip.signature import VERSION
 from bertserve.doors.grpc.oip.statistics import Statistics
+from bertserve.doors.grpc.sizes import TensorSizes
 from bertserve.errors import UnknownModel
-from bertserve.models import Models, ServedModel
-from bertserve.observe.metrics import Metrics
-from bertserve.tasks.analysis import Analyzer, Answer
+from bertserve.models import ServedModel
+from bertserve.serving import Serving
+from bertserve.tasks.analysis import Answer
+
+SIZES = TensorSizes()
 
 
 class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
-    """A model is a bundle, and has one version. Errors leave as exceptions, for the interceptors to translate."""
+    """A model is a bundle, and has one version. Errors leave as exceptions, for the chain to translate."""
 
-    def __init__(
-        self,
-        models: Models,
-        analyzer: Analyzer,
-        metrics: Metrics,
-        is_alive: Callable[[], bool],
-        is_ready: Callable[[], bool],
-    ) -> None:
-        """is_alive, is_ready: what /livez and /readyz say."""
-        self._models = models
-        self._analyzer = analyzer
-        self._metrics = metrics
-        self._is_alive = is_alive
-        self._is_ready = is_ready
+    def __init__(self, serving: Serving) -> None:
+        self._serving = serving
+        self._models = serving.models
+        self._analyzer = serving.analyzer
+        self._limits = serving.limits
+        self._metrics = serving.metrics
         self._statistics = {
-            model.name: Statistics(model.name, partial(metrics.count_batches, model.name)) for model in models
+            model.name: Statistics(model.name, partial(serving.metrics.count_batches, model.name))
+            for model in serving.models
         }
 
     async def ServerLive(self, request: pb.ServerLiveRequest, context: Context) -> pb.ServerLiveResponse:  # noqa: ARG002
-        return pb.ServerLiveResponse(live=self._is_alive())
+        return pb.ServerLiveResponse(live=self._serving.is_alive)
 
     async def ServerReady(self, request: pb.ServerReadyRequest, context: Context) -> pb.ServerReadyResponse:  # noqa: ARG002
-        return pb.ServerReadyResponse(ready=self._is_ready())
+        return pb.ServerReadyResponse(ready=self._serving.is_ready)
 
     async def ModelReady(self, request: pb.ModelReadyRequest, context: Context) -> pb.ModelReadyResponse:  # noqa: ARG002
         self._find(request.name, request.version)
-        return pb.ModelReadyResponse(ready=self._is_ready())
+        return pb.ModelReadyResponse(ready=self._serving.is_ready)
 
     async def ServerMetadata(self, request: pb.ServerMetadataRequest, context: Context) -> pb.ServerMetadataResponse:  # noqa: ARG002
         return descriptions.describe_server()
@@ -60,7 +57,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:  # noqa: ARG002
         model = self._find(request.name, request.version)
-        return pb.ModelConfigResponse(config=descriptions.describe_configuration(model, self._analyzer.limits))
+        return pb.ModelConfigResponse(config=descriptions.describe_configuration(model, self._limits))
 
     async def ModelStatistics(self, request: pb.ModelStatisticsRequest, context: Context) -> pb.ModelStatisticsResponse:  # noqa: ARG002
         # Without a name those of all, which have one version too.
@@ -74,9 +71,7 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         statistics = self._statistics[model.name]
         try:
             inference, answer = await self._infer(request, model, deadline_of(context))
-            response = await self._analyzer.work(
-                answer.is_large, lambda: write_inference(request, model, inference, answer)
-            )
+            response = await self._analyzer.offload(answer.is_large, write_inference, request, model, inference, answer)
         except BaseException:
             statistics.fail(time.monotonic() - started)
             raise
@@ -87,9 +82,10 @@ class InferenceServicer(pb_grpc.GRPCInferenceServiceServicer):
         self, request: pb.ModelInferRequest, model: ServedModel, deadline: float | None
     ) -> tuple[Inference, Answer]:
         started = time.monotonic()
-        with FieldNames(field_name, model.name, self._metrics):
-            inference = read_inference(request, model, self._analyzer.limits)
-            answer = await self._analyzer.analyze(model, inference.ask, _earlier(deadline, inference.timeout_seconds))
+        with FieldNames(FIELD_PATHS, model.name, self._metrics):
+            inference = read_inference(request, model, self._limits)
+            ends = _earlier(deadline, inference.timeout_seconds)
+            answer = await self._analyzer.analyze(model, inference.ask, ends, SIZES)
         ANSWERED.set(Answered(model=model.name, started=started, timings=answer.timings))
         return inference, answer
 
