@@ -115,9 +115,7 @@ class Settings(BaseSettings):
     max_inputs: int = Field(1024, ge=1, description="Inputs in a request at most.")
     max_characters: int = Field(65_536, ge=1, description="Characters in a text at most, checked before tokenizing.")
     max_top_k: int = Field(1000, ge=1, description="Predictions per mask at most.")
-    max_request_bytes: int = Field(
-        16 * MIB, ge=1024, le=2_000_000_000, description="Size of a request message at most."
-    )
+    max_request_bytes: int = Field(4 * MIB, ge=1024, le=2_000_000_000, description="Size of a request message at most.")
     pending_bytes: int = Field(
         128 * MIB,
         ge=1024,

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing.synchronize import Event
 
 from bertapi.v1 import bert_service_pb2 as pb
 
@@ -20,6 +22,8 @@ EMBED = "/bertapi.v1.BertService/Embed"
 LARGE_REQUEST_INPUTS = 1000
 SLOW_REQUEST_BYTES = 1_000_000
 CONNECT_SECONDS = 30.0
+# So that the small caller comes to a server that is flooded already.
+HEAD_START_SECONDS = 0.5
 RECONNECT_SECONDS = 0.05
 WORDS = "the cat "
 
@@ -52,8 +56,8 @@ def make_floods(largest_bytes: int, layer_count: int) -> tuple[Flood, ...]:
             part_bytes=1000, pause_seconds=0.05,
         ),
         Flood(
-            name="answers that nobody reads", connections=50, calls=8, content=_large_answer(layer_count),
-            pause_seconds=0.1,
+            name="answers that nobody reads", connections=50, calls=2, content=_large_answer(layer_count),
+            pause_seconds=2.0,
         ),
     )  # fmt: skip
 
@@ -79,7 +83,7 @@ def _large_answer(layer_count: int) -> bytes:
 
 @contextmanager
 def flooding(flood: Flood, target: str) -> Iterator[None]:
-    """Send a flood for as long as the block lasts; it begins once all are connected. Raises BenchError."""
+    """Send a flood for as long as the block lasts, which begins a moment after all are connected. Raises BenchError."""
     context = multiprocessing.get_context("spawn")
     connected = context.Event()
     process = context.Process(target=_send_flood, args=(flood, target, connected), daemon=True)
@@ -87,17 +91,18 @@ def flooding(flood: Flood, target: str) -> Iterator[None]:
     try:
         if not connected.wait(CONNECT_SECONDS):
             raise BenchError(f"{flood.name}: not connected within {CONNECT_SECONDS:.0f} s")
+        time.sleep(HEAD_START_SECONDS)
         yield
     finally:
         process.terminate()
         process.join()
 
 
-def _send_flood(flood: Flood, target: str, connected: multiprocessing.synchronize.Event) -> None:
+def _send_flood(flood: Flood, target: str, connected: Event) -> None:
     asyncio.run(_send_all(flood, target, connected))
 
 
-async def _send_all(flood: Flood, target: str, connected: multiprocessing.synchronize.Event) -> None:
+async def _send_all(flood: Flood, target: str, connected: Event) -> None:
     connections = [await Connection.open(target) for _ in range(flood.connections)]
     connected.set()
     await asyncio.gather(*(_keep_sending(flood, target, connection) for connection in connections))

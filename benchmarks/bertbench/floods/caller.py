@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import grpc
 from bertapi.v1 import bert_service_pb2 as pb
@@ -18,13 +19,16 @@ OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """seconds: how long each answered call took, in order of size. failed: calls without an answer."""
+    """first_seconds: how long the first call took, whose connection the server did not know yet; infinite if it failed.
+    seconds: how long each later call took that was answered, in order of size. failed: later calls without an answer.
+    """
 
+    first_seconds: float
     seconds: tuple[float, ...]
     failed: int
 
     def percentile(self, share: float) -> float:
-        """Seconds within which this share of all calls was answered; infinite if too few were, NaN without calls."""
+        """Seconds within which this share of later calls was answered; infinite if too few were, NaN without calls."""
         count = len(self.seconds) + self.failed
         if count == 0:
             return math.nan
@@ -33,22 +37,32 @@ class Calls:
 
 
 def gather_calls(parts: Sequence[Calls]) -> Calls:
-    """Several runs as one."""
-    seconds = sorted(second for part in parts for second in part.seconds)
-    return Calls(seconds=tuple(seconds), failed=sum(part.failed for part in parts))
+    """Several runs as one, whose first call is the median of theirs."""
+    return Calls(
+        first_seconds=median(part.first_seconds for part in parts),
+        seconds=tuple(sorted(second for part in parts for second in part.seconds)),
+        failed=sum(part.failed for part in parts),
+    )
 
 
 def call_for(target: str, seconds: float) -> Calls:
-    """Call for this long, and once more if nothing was called by then."""
-    request, answered, failed = pb.EmbedRequest(inputs=[pb.TextInput(text=TEXT)]), [], 0
+    """Call once, then for this long."""
     with grpc.insecure_channel(target, OWN_CONNECTION) as channel:
         stub = pb_grpc.BertServiceStub(channel)
+        first_seconds = _call(stub)
         end = time.perf_counter() + seconds
-        while (began := time.perf_counter()) < end:
-            try:
-                stub.Embed(request, timeout=CALL_SECONDS)
-            except grpc.RpcError:
-                failed += 1
-            else:
-                answered.append(time.perf_counter() - began)
-    return Calls(seconds=tuple(sorted(answered)), failed=failed)
+        later: list[float] = []
+        while time.perf_counter() < end:
+            later.append(_call(stub))
+    answered = sorted(filter(math.isfinite, later))
+    return Calls(first_seconds=first_seconds, seconds=tuple(answered), failed=len(later) - len(answered))
+
+
+def _call(stub: pb_grpc.BertServiceStub) -> float:
+    """Seconds until the answer; infinite without one."""
+    began = time.perf_counter()
+    try:
+        stub.Embed(pb.EmbedRequest(inputs=[pb.TextInput(text=TEXT)]), timeout=CALL_SECONDS)
+    except grpc.RpcError:
+        return math.inf
+    return time.perf_counter() - began

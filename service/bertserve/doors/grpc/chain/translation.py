@@ -13,7 +13,7 @@ from bertserve.doors.drain import OpenCalls
 from bertserve.doors.grpc.calls import Context
 from bertserve.doors.grpc.handlers import KEPT_HANDLERS, Continuation, Handler, Respond, RespondStream
 from bertserve.doors.grpc.intake.decoding import FEW_FIELDS, decode
-from bertserve.doors.grpc.intake.outbox import Outbox
+from bertserve.doors.grpc.intake.unread_responses import UnreadResponses
 from bertserve.doors.grpc.refusal import abort
 from bertserve.errors import EngineUnavailable, Overloaded
 from bertserve.observe.metrics import Metrics
@@ -33,7 +33,7 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         self._open_calls = open_calls
         self._metrics = metrics
         self._prefixes = tuple(f"/{service}/" for service in services)
-        self._outbox = Outbox(UNREAD_ANSWERS * max_response_bytes)
+        self._outbox = UnreadResponses(UNREAD_ANSWERS * max_response_bytes)
         self._most_fields = max(FEW_FIELDS, 2 * max_inputs)
         self._answer = lru_cache(KEPT_HANDLERS)(self._answer)  # type: ignore[method-assign]
         self._answer_health = lru_cache(KEPT_HANDLERS)(self._answer_health)  # type: ignore[method-assign]
