@@ -11,14 +11,16 @@ MAX_WAITING = 6
 
 @given(
     st.integers(1, 4),
+    st.booleans(),
     st.lists(st.tuples(st.sampled_from(["arrive", "give back", "leave"]), st.sampled_from("abc")), max_size=60),
 )
-def test_slots_go_round_robin_by_connection(count: int, events: list[tuple[str, str]]) -> None:
+def test_slots_go_round_robin_by_connection(count: int, newest_first: bool, events: list[tuple[str, str]]) -> None:
     """Never more than `count` are taken, none is free while a call waits, and no waiter is forgotten.
 
-    When the queues are full, the longest one loses its newest waiter.
+    When the queues are full, the longest one loses its newest waiter. A connection that begins to wait is the last in
+    the round, or the first if the newest goes first.
     """
-    slots: FairSlots[int] = FairSlots(count, MAX_WAITING)
+    slots: FairSlots[int] = FairSlots(count, MAX_WAITING, newest_first=newest_first)
     taken, queues = set[int](), dict[str, list[int]]()  # the connection whose turn is next comes first
     for number, (event, connection) in enumerate(events):
         own = queues.get(connection, [])
@@ -26,6 +28,8 @@ def test_slots_go_round_robin_by_connection(count: int, events: list[tuple[str, 
             assert not queues
             taken.add(number)
         elif event == "arrive":
+            if newest_first and not own:
+                queues = {connection: [], **queues}
             queues.setdefault(connection, []).append(number)
             dropped = slots.wait(connection, number)
             if sum(map(len, queues.values())) > MAX_WAITING:

@@ -22,8 +22,6 @@ EMBED = "/bertapi.v1.BertService/Embed"
 LARGE_REQUEST_INPUTS = 1000
 SLOW_REQUEST_BYTES = 1_000_000
 CONNECT_SECONDS = 30.0
-# So that the small caller comes to a server that is flooded already.
-HEAD_START_SECONDS = 0.5
 RECONNECT_SECONDS = 0.05
 WORDS = "the cat "
 
@@ -32,8 +30,9 @@ WORDS = "the cat "
 class Flood:
     """Clients that each hold `calls` open on a connection of their own, and begin another when one ends.
 
-    content: what is sent of each call, the message's prefix included. part_bytes, pause_seconds: the content goes in
-    parts of this size with this pause behind each; 0 sends it at once. is_whole: whether the content ends the request.
+    content: what is sent of each call, the message's prefix included. is_whole: whether the content ends the request.
+    part_bytes, pause_seconds: the content goes in parts of this size with this pause behind each; 0 sends it at once.
+    head_start_seconds: of the flood, before other callers come.
     """
 
     name: str
@@ -43,6 +42,7 @@ class Flood:
     is_whole: bool = True
     part_bytes: int = 0
     pause_seconds: float = 0.0
+    head_start_seconds: float = 0.5
 
 
 def make_floods(largest_bytes: int, layer_count: int) -> tuple[Flood, ...]:
@@ -56,8 +56,8 @@ def make_floods(largest_bytes: int, layer_count: int) -> tuple[Flood, ...]:
             part_bytes=1000, pause_seconds=0.05,
         ),
         Flood(
-            name="answers that nobody reads", connections=50, calls=2, content=_large_answer(layer_count),
-            pause_seconds=2.0,
+            name="answers that nobody reads", connections=60, calls=1, content=_large_answer(layer_count),
+            pause_seconds=5.0, head_start_seconds=8.0,
         ),
     )  # fmt: skip
 
@@ -91,7 +91,7 @@ def flooding(flood: Flood, target: str) -> Iterator[None]:
     try:
         if not connected.wait(CONNECT_SECONDS):
             raise BenchError(f"{flood.name}: not connected within {CONNECT_SECONDS:.0f} s")
-        time.sleep(HEAD_START_SECONDS)
+        time.sleep(flood.head_start_seconds)
         yield
     finally:
         process.terminate()

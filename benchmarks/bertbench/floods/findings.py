@@ -18,15 +18,13 @@ def floods_table(runs: Sequence[FloodRun]) -> Table:
     table = Table(title="Floods, and a small caller beside them", title_justify="left")
     table.add_column("flood")
     table.add_column("server")
-    for column in ("peak above idle", "p50 alone", "p99 alone", "first call", "p50", "p99", "answered", "failed"):
+    for column in ("peak above idle", "p50 alone", "p99 alone", "p50", "p99", "failed", "newcomer p50", "failed"):
         table.add_column(column, justify="right", no_wrap=True)
     for run in runs:
         table.add_row(
             run.flood, run.server, f"{run.peak_bytes / 1e6:,.0f} MB",
-            *(seconds_text(run.alone.percentile(share)) for share in (MEDIAN, TAIL)),
-            seconds_text(run.flooded.first_seconds),
-            *(seconds_text(run.flooded.percentile(share)) for share in (MEDIAN, TAIL)),
-            f"{len(run.flooded.seconds):,}", f"{run.flooded.failed:,}",
+            *(seconds_text(calls.percentile(share)) for calls in (run.alone, run.flooded) for share in (MEDIAN, TAIL)),
+            f"{run.flooded.failed:,}", seconds_text(run.newcomers.percentile(MEDIAN)), f"{run.newcomers.failed:,}",
         )  # fmt: skip
     return table
 
@@ -40,13 +38,12 @@ def floods_json(runs: Sequence[FloodRun]) -> list[dict[str, Any]]:
             "peak_bytes": run.peak_bytes,
             **{
                 name: {
-                    "first": calls.first_seconds,
                     "answered": len(calls.seconds),
                     "failed": calls.failed,
                     "p50": calls.percentile(MEDIAN),
                     "p99": calls.percentile(TAIL),
                 }
-                for name, calls in (("alone", run.alone), ("flooded", run.flooded))
+                for name, calls in (("alone", run.alone), ("flooded", run.flooded), ("newcomers", run.newcomers))
             },
         }
         for run in runs

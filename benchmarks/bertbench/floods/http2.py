@@ -47,12 +47,14 @@ class Connection:
 
     @classmethod
     async def open(cls, target: str) -> Self:
-        """target: HOST:PORT. Raises OSError."""
+        """target: HOST:PORT. Raise OSError if nobody listens."""
         host, _, port = target.rpartition(":")
         return cls(*await asyncio.open_connection(host.strip("[]"), int(port)))
 
     def begin(self, path: str) -> int:
-        """Send the headers of a call. Returns its number, which is its HTTP/2 stream."""
+        """Send the headers of a call. Return its number, which is its HTTP/2 stream. Raise ConnectionEnded."""
+        if not self._is_open:
+            raise ConnectionEnded
         number = self._next_number
         self._next_number += 2
         self._calls[number] = _Call(self._first_window)
@@ -75,7 +77,7 @@ class Connection:
             await self._writer.drain()
 
     async def wait_end(self, number: int) -> None:
-        """Wait until the server has ended a call. Raises ConnectionEnded."""
+        """Wait until the server has ended a call. Raise ConnectionEnded."""
         await self._calls[number].ended.wait()
         del self._calls[number]
         if not self._is_open:

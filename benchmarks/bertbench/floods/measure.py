@@ -15,7 +15,7 @@ from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
 from bertbench.errors import BenchError
 from bertbench.floods.attacks import EMBED, Flood, flooding, make_floods
-from bertbench.floods.caller import Calls, call_for, gather_calls
+from bertbench.floods.caller import Caller, Calls, Newcomers, connected, gather_calls
 from bertbench.progress import Progress
 from bertbench.serving.server_process import ServerProcess, started
 
@@ -29,13 +29,15 @@ RESET_PEAK = "5"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloodRun:
     """One flood against one server. flood: its name. peak_bytes: resident memory at most, above that of the idle
-    server. alone, flooded: the small caller's calls before and during the flood."""
+    server. alone, flooded: a small caller's calls before and during the flood, on one connection. newcomers: calls
+    during the flood, each on a connection of its own."""
 
     server: str
     flood: str
     peak_bytes: int
     alone: Calls
     flooded: Calls
+    newcomers: Calls
 
 
 def measure_floods(
@@ -65,6 +67,7 @@ def merge_rounds(runs: Sequence[FloodRun]) -> list[FloodRun]:
         FloodRun(
             server=server, flood=flood, peak_bytes=int(median(run.peak_bytes for run in group)),
             alone=gather_calls([run.alone for run in group]), flooded=gather_calls([run.flooded for run in group]),
+            newcomers=gather_calls([run.newcomers for run in group]),
         )
         for (flood, server), group in merged.items()
     ]  # fmt: skip
@@ -74,19 +77,24 @@ def _measure(bundle: Path, name: str, python: Path, index: int, seconds: float) 
     command = [str(python), "-m", "bertserve", str(bundle.resolve()), "--port", "0", "--metrics-port", "0"]
     with started([*command, "--drain-pause", "0", "--grace", "1", "--log-level", "error"]) as server:
         flood = make_floods(find_largest_request(server.target), find_layer_count(server.target))[index]
-        call_for(server.target, seconds / 4)
-        alone = call_for(server.target, seconds)
-        return _measure_flood(name, flood, server, alone, seconds)
+        with connected(server.target) as caller:
+            caller.call_for(seconds / 4)
+            return _measure_flood(name, flood, server, caller, seconds)
 
 
-def _measure_flood(name: str, flood: Flood, server: ServerProcess, alone: Calls, seconds: float) -> FloodRun:
+def _measure_flood(name: str, flood: Flood, server: ServerProcess, caller: Caller, seconds: float) -> FloodRun:
+    alone = caller.call_for(seconds)
     Path(f"/proc/{server.process_id}/clear_refs").write_text(RESET_PEAK, encoding="ascii")
     idle_bytes = server.memory_bytes()
     with flooding(flood, server.target):
-        flooded = call_for(server.target, seconds)
+        newcomers = Newcomers(server.target)
+        newcomers.start()
+        flooded = caller.call_for(seconds)
+        newcomer_calls = newcomers.stop()
     return FloodRun(
-        server=name, flood=flood.name, peak_bytes=server.peak_memory_bytes() - idle_bytes, alone=alone, flooded=flooded
-    )
+        server=name, flood=flood.name, peak_bytes=server.peak_memory_bytes() - idle_bytes, alone=alone,
+        flooded=flooded, newcomers=newcomer_calls,
+    )  # fmt: skip
 
 
 def find_largest_request(target: str) -> int:

@@ -47,9 +47,10 @@ class Receiver:
         """slow_slots: requests that may come slowly at a time. largest_bytes: of a request."""
         self._largest_bytes = largest_bytes
         self._slow_slots = self._free_slow_slots = slow_slots
-        self._small, self._new, self._large = (
-            FairSlots[asyncio.Future[None]](count, MAX_WAITING) for count in (SMALL_SLOTS, NEW_SLOTS, LARGE_SLOTS)
-        )
+        self._small: Slots = FairSlots(SMALL_SLOTS, MAX_WAITING)
+        # A flood of new connections delays a newcomer by one slot only: those that sent nothing yet wait behind it.
+        self._new: Slots = FairSlots(NEW_SLOTS, MAX_WAITING, newest_first=True)
+        self._large: Slots = FairSlots(LARGE_SLOTS, MAX_WAITING)
         self._throttle = LargeRequestThrottle()
         self._mean_bytes: OrderedDict[str, float] = OrderedDict()
 

@@ -14,10 +14,12 @@ class FairSlots(Generic[Waiter]):
     A connection with many waiters delays another connection's waiter by one slot a round, however many they are.
     """
 
-    def __init__(self, count: int, max_waiting: int) -> None:
-        """max_waiting: of all connections together. Above it, the longest queue loses its newest waiter."""
+    def __init__(self, count: int, max_waiting: int, *, newest_first: bool = False) -> None:
+        """max_waiting: of all connections together. Above it, the longest queue loses its newest waiter.
+        newest_first: a connection that begins to wait goes before those that wait already."""
         self._free = count
         self._max_waiting = max_waiting
+        self._newest_first = newest_first
         self.waiting = 0
         # The connection whose turn is next comes first. A waiter may leave from any place, so waiters are ordered keys.
         self._queues: OrderedDict[str, OrderedDict[Waiter, None]] = OrderedDict()
@@ -34,7 +36,10 @@ class FairSlots(Generic[Waiter]):
 
         Call it only after `take` has returned False.
         """
-        self._queues.setdefault(connection, OrderedDict())[waiter] = None
+        if connection not in self._queues:
+            self._queues[connection] = OrderedDict()
+            self._queues.move_to_end(connection, last=not self._newest_first)
+        self._queues[connection][waiter] = None
         self.waiting += 1
         if self.waiting <= self._max_waiting:
             return None
