@@ -7,6 +7,7 @@ import typer
 from bertbench.autoscaling.command import autoscaling
 from bertbench.balancing.command import balancing
 from bertbench.checkpoint import checkpoint
+from bertbench.floods.command import floods
 from bertbench.graph.command import graph
 from bertbench.load.command import load
 from bertbench.peers.command import peers
@@ -19,6 +20,7 @@ app.command()(load)
 app.command()(peers)
 app.command()(balancing)
 app.command()(autoscaling)
+app.command()(floods)
 app.add_typer(serving, name="serving")
 
 

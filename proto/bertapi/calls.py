@@ -3,7 +3,8 @@
 Both clients, and `bertcall`, are thin shells over these functions, whose keyword arguments are the clients' own.
 Common to them all: `inputs` is a text, a pair as a tuple of two, a TextInput, or an iterable of these; `truncation`
 says what happens to a longer input than the model takes ("error" by default: nothing is lost unasked); `model` names a
-served model, empty the client's default; `timeout_seconds` replaces the client's (`math.inf`: none).
+served model, empty the client's default; `timeout_seconds` replaces the client's (`math.inf`: none). A list that is
+larger than 4 MiB goes in several requests; it is one call for all that.
 """
 
 from __future__ import annotations

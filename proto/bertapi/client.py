@@ -25,7 +25,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
 
-from bertapi import calls, streams, transport
+from bertapi import calls, portions, streams, transport
 from bertapi.calls import Call, EmbedOptions, FillMaskOptions, TagOptions
 from bertapi.errors import (
     BertError,
@@ -141,13 +141,16 @@ class BertClient(Connected):
         source.check()
 
     def fetch(self, call: Call[object]) -> Message:
-        """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
-        request = transport.addressed_request(call, self._model)
-        with self._caller.reading_failures():
-            response: Message = getattr(self._stub, call.method)(
-                request, **self._caller.call_arguments(call.timeout_seconds)
-            )
-        return response
+        """Send a call of `bertapi.calls` and return the response message itself. Raises BertError.
+
+        A list too large for one request goes in several, one after the other, within the time of the one call.
+        """
+        deadline, answers = self._caller.deadline(call.timeout_seconds), []
+        for portion in portions.split(transport.addressed_request(call, self._model)):
+            with self._caller.reading_failures(portion.first):
+                arguments = self._caller.call_arguments(deadline - time.monotonic())
+                answers.append(getattr(self._stub, call.method)(portion.request, **arguments))
+        return portions.join(answers)
 
     def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         """Return once the server says that it serves; raises DeadlineError, with the reason, where it does not."""
@@ -229,13 +232,16 @@ class AsyncBertClient(Connected):
         source.check()
 
     async def fetch(self, call: Call[object]) -> Message:
-        """Send a call of `bertapi.calls` and return the response message itself. Raises BertError."""
-        request = transport.addressed_request(call, self._model)
-        with self._caller.reading_failures():
-            response: Message = await getattr(self._stub, call.method)(
-                request, **self._caller.call_arguments(call.timeout_seconds)
-            )
-        return response
+        """Send a call of `bertapi.calls` and return the response message itself. Raises BertError.
+
+        A list too large for one request goes in several, one after the other, within the time of the one call.
+        """
+        deadline, answers = self._caller.deadline(call.timeout_seconds), []
+        for portion in portions.split(transport.addressed_request(call, self._model)):
+            with self._caller.reading_failures(portion.first):
+                arguments = self._caller.call_arguments(deadline - time.monotonic())
+                answers.append(await getattr(self._stub, call.method)(portion.request, **arguments))
+        return portions.join(answers)
 
     async def wait_ready(self, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         """Return once the server says that it serves; raises DeadlineError, with the reason, where it does not."""

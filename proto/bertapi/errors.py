@@ -18,6 +18,9 @@ from grpc_status import rpc_status
 # What gRPC says of a message beyond its reader's limit: who reads, the size found, the size allowed.
 TOO_LARGE = re.compile(r"(CLIENT|SERVER): Received message larger than max \((\d+) vs\. (\d+)\)")
 
+# Where an error names an input of the request.
+INDEX = re.compile(r"^(inputs|candidates)\[(\d+)\]")
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -116,20 +119,21 @@ class FailedCall(Protocol):
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
 
 
-def read_error(error: grpc.RpcError, proxy: str = "") -> BertError:
+def read_error(error: grpc.RpcError, proxy: str = "", first: int = 0) -> BertError:
     """The failure of a call, with its google.rpc details. Details that cannot be read are left out.
 
     proxy: the environment variable whose HTTP proxy the call went to; empty if it went to the server itself.
+    first: index, in the caller's list, of the request's first input. The fields at fault are the caller's.
     """
     failed = cast("FailedCall", error)
-    code, message = failed.code(), failed.details() or ""
+    code, message = failed.code(), _shift(failed.details() or "", first)
     too_large = TOO_LARGE.search(message) if code is grpc.StatusCode.RESOURCE_EXHAUSTED else None
     if too_large is not None:
         return TooLargeError(code, _describe_size(*too_large.groups()))
     if proxy and code is grpc.StatusCode.UNAVAILABLE:
         message += f" (called through the HTTP proxy of the environment's {proxy})"
     status = _read_status(failed)
-    return ERRORS.get(code, BertError)(code, message, _violations(status), _retry_after_seconds(status))
+    return ERRORS.get(code, BertError)(code, message, _violations(status, first), _retry_after_seconds(status))
 
 
 def _describe_size(reader: str, found: str, allowed: str) -> str:
@@ -139,8 +143,8 @@ def _describe_size(reader: str, found: str, allowed: str) -> str:
             "max_response_bytes"
         )
     return (
-        f"the request has {found} bytes, the server takes {allowed}; send fewer or shorter inputs at a time, or raise "
-        "the server's --max-request-bytes"
+        f"the request has {found} bytes, the server takes {allowed}; send fewer or shorter inputs at a time, send "
+        "them as a stream (StreamAnalyze, `bertcall stream`), or raise the server's --max-request-bytes"
     )
 
 
@@ -151,13 +155,20 @@ def _read_status(failed: FailedCall) -> status_pb2.Status:
         return status_pb2.Status()
 
 
-def _violations(status: status_pb2.Status) -> list[Violation]:
+def _violations(status: status_pb2.Status, first: int) -> list[Violation]:
     found: list[Violation] = []
     for detail in status.details:
         bad_request = error_details_pb2.BadRequest()
         if detail.Is(bad_request.DESCRIPTOR) and detail.Unpack(bad_request):
-            found += [Violation(field.field, field.description) for field in bad_request.field_violations]
+            found += [
+                Violation(_shift(field.field, first), field.description) for field in bad_request.field_violations
+            ]
     return found
+
+
+def _shift(text: str, first: int) -> str:
+    """The same, if it begins with an index within a portion, with that of the whole list."""
+    return INDEX.sub(lambda match: f"{match[1]}[{int(match[2]) + first}]", text)
 
 
 def _retry_after_seconds(status: status_pb2.Status) -> float | None:

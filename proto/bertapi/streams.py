@@ -98,7 +98,7 @@ def stream_analyze(
 ) -> StreamCall:
     """Analyze for bulk work: any number of inputs, read as the server takes them; answers as they complete, each with
     the index of its input. An input at fault yields its error and fails alone, but for one so large that the server
-    takes no such message (its --max-request-bytes, 16 MiB unless set): that ends the stream. What `inputs` raises is
+    takes no such message (its --max-request-bytes, 4 MiB unless set): that ends the stream. What `inputs` raises is
     raised after the answers to those before. No timeout by default."""
     request = calls.analyze(
         [],

@@ -62,13 +62,20 @@ class Caller:
         seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
         return {"timeout": grpc_timeout(seconds), "metadata": call_metadata(self._token)}
 
+    def deadline(self, timeout_seconds: float | None) -> float:
+        """When a call that starts now must have ended, by `time.monotonic`."""
+        return time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
+
     @contextmanager
-    def reading_failures(self) -> Iterator[None]:
-        """Raises a failed call as BertError, also one that ended because its own client was closed."""
+    def reading_failures(self, first: int = 0) -> Iterator[None]:
+        """Raises a failed call as BertError, also one that ended because its own client was closed.
+
+        first: of `Portion`, if the call sent a portion of a longer list.
+        """
         try:
             yield
         except grpc.RpcError as error:
-            raise read_error(error, self.proxy) from error
+            raise read_error(error, self.proxy, first) from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if not self.is_closed or (task is not None and task.cancelling()):

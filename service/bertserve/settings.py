@@ -117,13 +117,17 @@ class Settings(BaseSettings):
     max_characters: int = Field(65_536, ge=1, description="Characters in a text at most, checked before tokenizing.")
     max_top_k: int = Field(1000, ge=1, description="Predictions per mask at most.")
     max_request_bytes: int = Field(
-        16 * MIB, ge=1024, le=2_000_000_000, description="Size of a request message at most."
+        4 * MIB,
+        ge=1024,
+        le=2_000_000_000,
+        description="Size of a request message at most. The Python clients and bertcall split longer lists; streams "
+        "take any number of texts.",
     )
     pending_bytes: int = Field(
         128 * MIB,
         ge=1024,
-        description="Bytes of requests above 64 KiB that are answered at a time, twice as many received; beyond, such "
-        "requests wait their turn or are refused.",
+        description="Bytes of requests above 64 KiB that are answered at a time; as many again may come slowly. "
+        "Beyond, such requests are refused.",
     )
     max_open_streams: int = Field(
         64, ge=1, description="Streams open at a time, each of which may have one message on its way; more are refused."

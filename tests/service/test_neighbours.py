@@ -9,7 +9,7 @@ import grpc
 import pytest
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
-from bertserve.doors.grpc.intake.outbox import Outbox
+from bertserve.doors.grpc.intake.unread_responses import UnreadResponses
 from bertserve.errors import Overloaded
 from bertserve.tasks.analysis import cut_portions
 from hypothesis import given
@@ -27,21 +27,30 @@ def test_portions_cover_all_in_order(sizes: list[int], portion: int) -> None:
 
 def test_target_of_millions_of_characters_is_refused(stub: pb_grpc.BertServiceStub) -> None:
     """It cannot be one token, and is not tokenized to find that out."""
-    options = pb.FillMaskOptions(targets=["a b " * 3_000_000])
+    options = pb.FillMaskOptions(targets=["a b " * 1_000_000])
     request = pb.FillMaskRequest(inputs=[pb.TextInput(text="[MASK]")], options=options)
     with pytest.raises(grpc.RpcError) as caught:
         stub.FillMask(request, timeout=10)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_caller_who_left_is_not_tokenized_for(stub: pb_grpc.BertServiceStub) -> None:
+def test_caller_who_left_is_not_tokenized_for() -> None:
     """Twelve million characters, whose caller leaves after 0.2 s: the next long request is answered in its own time."""
+    with (
+        running_server(PRETRAINING, "--max-request-bytes", "16777216") as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        stub = pb_grpc.BertServiceStub(channel)
+        leave_early(stub)
+        long = pb.TokenizeRequest(inputs=[pb.TextInput(text="cat " * 1000)], truncation=pb.TRUNCATION_END)
+        assert stub.Tokenize(long, timeout=10).results[0].truncated
+
+
+def leave_early(stub: pb_grpc.BertServiceStub) -> None:
     huge = pb.TokenizeRequest(inputs=[pb.TextInput(text="cat " * 15_000)] * 200, truncation=pb.TRUNCATION_END)
     with pytest.raises(grpc.RpcError) as caught:
         stub.Tokenize(huge, timeout=0.2)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    long = pb.TokenizeRequest(inputs=[pb.TextInput(text="cat " * 1000)], truncation=pb.TRUNCATION_END)
-    assert stub.Tokenize(long, timeout=10).results[0].truncated
 
 
 def test_tokens_over_the_answer_limit_are_refused() -> None:
@@ -58,21 +67,21 @@ def test_tokens_over_the_answer_limit_are_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 4_000_000)), max_size=60))
-def test_outbox_keeps_room_for_others(answers: list[tuple[str, int]]) -> None:
-    """Of ten million bytes four callers can leave no less than a sixteenth; and once all is read, which counts once,
-    there is all of it again."""
-    outbox = Outbox(10_000_000)
+def test_unread_answers_leave_room_for_others(answers: list[tuple[str, int]]) -> None:
+    """Four connections leave at least a sixteenth of ten million bytes. Once all is read, which counts once, all of the
+    room is free again."""
+    unread = UnreadResponses(10_000_000)
     reads: list[Callable[[], None]] = []
     for caller, size in answers:
         with contextlib.suppress(Overloaded):
-            reads.append(outbox.put(caller, size))
+            reads.append(unread.put(caller, size))
         for newcomers in (1, 300_000):
-            outbox.put("newcomer", newcomers)()
+            unread.put("newcomer", newcomers)()
     for read in (*reads, *reads):
         read()
-    outbox.put("newcomer", 5_000_000)()
+    unread.put("newcomer", 5_000_000)()
     with pytest.raises(Overloaded):
-        outbox.put("newcomer", 5_000_001)
+        unread.put("newcomer", 5_000_001)
 
 
 def test_answers_that_nobody_reads_do_not_pile_up() -> None:

@@ -34,8 +34,8 @@ from bertserve.doors.grpc.chain.errors import ErrorLink
 from bertserve.doors.grpc.chain.response_budget import ResponseBudgetLink
 from bertserve.doors.grpc.handlers import Continuation, Handler, Link
 from bertserve.doors.grpc.intake.decoding import FEW_FIELDS
-from bertserve.doors.grpc.intake.outbox import Outbox
 from bertserve.doors.grpc.intake.reception import ReceptionLink
+from bertserve.doors.grpc.intake.unread_responses import UnreadResponses
 from bertserve.doors.tokens import Tokens
 from bertserve.drain import Drain
 from bertserve.observe.metrics import Metrics
@@ -102,7 +102,7 @@ def build_chain(
         MetricsLink(metrics, services),
         ErrorLink(),
         DrainLink(drain, metrics, services),
-        ResponseBudgetLink(Outbox(UNREAD_ANSWERS * settings.max_response_bytes), metrics),
+        ResponseBudgetLink(UnreadResponses(UNREAD_ANSWERS * settings.max_response_bytes), metrics),
         CodecLink(max(FEW_FIELDS, 2 * settings.max_inputs)),
     ]
     return Chain([link for link in links if link is not None])

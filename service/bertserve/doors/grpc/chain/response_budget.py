@@ -8,7 +8,7 @@ import grpc
 
 from bertserve.doors.grpc.calls import Context, when_done
 from bertserve.doors.grpc.handlers import STREAM_STREAM, UNARY_STREAM, UNARY_UNARY, Handler, Respond, kind_of
-from bertserve.doors.grpc.intake.outbox import Outbox
+from bertserve.doors.grpc.intake.unread_responses import UnreadResponses
 from bertserve.errors import Overloaded
 from bertserve.observe.metrics import Metrics
 
@@ -16,8 +16,8 @@ from bertserve.observe.metrics import Metrics
 class ResponseBudgetLink:
     """Refuses an answer that finds no room among those that are not read yet. A stream bounds its own answers."""
 
-    def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
-        self._outbox = outbox
+    def __init__(self, unread: UnreadResponses, metrics: Metrics) -> None:
+        self._unread = unread
         self._rejected = metrics.rejected.labels("", "queue_full")
 
     def wrap(self, path: str, handler: Handler) -> Handler:  # noqa: ARG002 - every method alike
@@ -35,7 +35,7 @@ class ResponseBudgetLink:
     def _hold(self, context: Context, size: int) -> None:
         """Take the room of an answer until its last byte is sent. Raises Overloaded if there is none."""
         try:
-            give_back = self._outbox.put(context.peer(), size)
+            give_back = self._unread.put(context.peer(), size)
         except Overloaded:
             self._rejected.inc()
             raise

@@ -1,4 +1,4 @@
-"""Bytes to messages, after a look at what they would become."""
+"""Decodes requests, after counting the fields that they would become."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Any, TypeAlias
 
 from google.protobuf import message
 
+from bertserve.doors.grpc.intake.windows import SMALL_BYTES
 from bertserve.errors import InvalidInput, Undecodable
 
-# A smaller message cannot become much, whatever it holds.
-SMALL_BYTES = 64 * 1024
-
-# So many fields are few, in whatever message.
+# A message of so many fields is never refused for them.
 FEW_FIELDS = 16_384
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -22,10 +20,10 @@ Parser: TypeAlias = Callable[[bytes], Any]
 
 
 def decode(parser: Parser | None, request: bytes, most_fields: int) -> Any:
-    """The message. Raises Undecodable where there is none, InvalidInput where it has more fields than a request needs.
+    """Return the message. Raise Undecodable if there is none, InvalidInput if it has more fields than a request needs.
 
-    An empty input takes two bytes on the wire and sixty in memory, so that the largest message could become half a
-    gigabyte, and hold up the event loop for as long as that takes.
+    An empty input takes two bytes on the wire and sixty in memory. Two million of them, in 4 MiB, would become 145 MB
+    and block the event loop ten times as long as counting them does.
     """
     if len(request) > SMALL_BYTES and has_more_fields(request, most_fields):
         allowed = f"{most_fields} fields, the most that the server takes (twice its --max-inputs, or {FEW_FIELDS})"
@@ -34,7 +32,7 @@ def decode(parser: Parser | None, request: bytes, most_fields: int) -> Any:
 
 
 def parse(parser: Parser | None, request: bytes) -> Any:
-    """The message, or the bytes as they are where nothing parses them here. Raises Undecodable."""
+    """Return the message, or the bytes themselves without a parser. Raise Undecodable."""
     try:
         return parser(request) if parser is not None else request
     except (message.DecodeError, UnicodeDecodeError) as error:
@@ -42,9 +40,9 @@ def parse(parser: Parser | None, request: bytes) -> Any:
 
 
 def has_more_fields(encoded: bytes, most: int) -> bool:
-    """Whether a message has more fields than that, those of its submessages not counted.
+    """Tell whether a message has more fields than `most`. Fields of its submessages do not count.
 
-    Ends where the encoding is wrong, as parsing will. (Protocol Buffers' encoding, "Message Structure".)
+    Counting ends at the first byte that is wrong, as parsing does. (Protocol Buffers' encoding, "Message Structure".)
     """
     position = fields = 0
     try:
@@ -61,14 +59,14 @@ def has_more_fields(encoded: bytes, most: int) -> bool:
                 _, position = _read_varint(encoded, position)
             elif kind in (FIXED64, FIXED32):
                 position += 8 if kind == FIXED64 else 4
-            # The marks of a group have no content of their own; what is between them counts too.
+            # The marks of a group have no content of their own. Fields between them count, too.
     except IndexError:
         return False
     return False
 
 
 def _read_varint(encoded: bytes, position: int) -> tuple[int, int]:
-    """A number, and the place behind it. Raises IndexError at the end."""
+    """Return a number and the position behind it. Raise IndexError at the end."""
     value = shift = 0
     while (byte := encoded[position]) & 0x80:
         value |= (byte & 0x7F) << shift
