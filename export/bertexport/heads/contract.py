@@ -49,13 +49,13 @@ class ExportedHead(Protocol):
         """What classes of `transformers` that have several heads call this one's output; empty if there is none."""
 
     def ask(self, wanted: Wanted, probe: Probe) -> Wanted:
-        """The same wish, and with it all that the head can give for a text."""
+        """The same wish, and all that the head can give for the text."""
 
     def narrow(self, wanted: Wanted) -> Wanted:
-        """The same wish, asking no more of the head than a golden case should hold."""
+        """The same wish with no more of this head than a golden case should hold."""
 
     def aim(self, wanted: Wanted, reference: Any) -> Wanted:
-        """The same wish, asking what PyTorch's own result makes worth comparing in a golden case."""
+        """The same wish with what is worth comparing in a golden case, by PyTorch's result."""
 
     def refer(self, forward: Forward) -> Any:
         """PyTorch's result, in the form that `kind` compares with."""

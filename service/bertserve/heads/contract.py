@@ -1,6 +1,6 @@
 """What a head states of itself: the rows it reads, its inputs and outputs in the graph, and what its outputs mean.
 
-Whoever packs, unpacks, proves or measures outputs loops over `registry.HEADS` and knows no head by name.
+Code that packs, unpacks, proves or measures outputs loops over `registry.HEADS`. It knows no head by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bertserve.heads.comparison import Decision, Difference
 # An item, and the row of the batch at which it starts.
 Placed = tuple[Item, int]
 
-# Name of an output → its array, whose next so many rows, or values, belong to the item in hand.
+# Takes the next rows of an output, by its name and their number. Items take theirs in the order of the batch.
 Take = Callable[[str, int], Any]
 
 

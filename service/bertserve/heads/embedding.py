@@ -1,7 +1,7 @@
 """Hidden states: every layer's rows, 0 = embedding layer. All bundles have this head.
 
-The encoder makes the outputs of the graph, a layer each: `hidden_0` … `hidden_L` [T, hidden], T being the batch's
-tokens. So a head of its own has nothing to write into the graph.
+The encoder makes the outputs of the graph, one a layer: `hidden_0` … `hidden_L` [T, hidden], where T is the number of
+tokens in the batch. So this head adds no nodes to the graph.
 """
 
 from __future__ import annotations
