@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-.PHONY: help run test test-all test-long test-server test-lowest test-system image-test check rules lint types proto proto-check proto-breaking sizes demo-model image image-export try-proxies clean
+.PHONY: help run test test-all test-long test-server test-lowest test-newest test-system image-test check rules lint types proto proto-check proto-breaking sizes demo-model image image-export try-proxies clean
 
 # What a call may set: make test T=tests/deploy, make run ARGS="--port 50052", make image BUILD="podman build --format docker".
 T ?= tests
@@ -48,8 +48,14 @@ test-server: .venv-server/installed ## The server's tests, where torch, transfor
 	  if .venv-server/bin/python -c "import $$name" 2>/dev/null; then echo "$$name must not be in .venv-server" >&2; exit 1; fi; done
 	.venv-server/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow and not long" --ignore tests/export $(T)
 
+# What these two leave out says nothing about versions, or needs what they do not install.
+AT_ENDS = -m "not export and not system and not slow and not long" -rs $(if $(filter tests,$(T)),tests/client tests/service,$(T))
+
 test-lowest: .venv-lowest/installed ## The client's and the server's tests at the floors of all that they need
-	.venv-lowest/$(PYTEST) $(PARALLEL) -m "not export and not system and not slow and not long" $(if $(filter tests,$(T)),tests/client tests/service,$(T))
+	.venv-lowest/$(PYTEST) $(PARALLEL) $(AT_ENDS)
+
+test-newest: .venv-newest/installed ## The same at the newest versions that pip finds
+	.venv-newest/$(PYTEST) $(PARALLEL) $(AT_ENDS)
 
 test-system: .venv/installed envoy ## Tests with containers and foreign clients; says what it skips
 	@$(call timed,PATH="$$PWD/.venv-envoy/bin:$$PATH" .venv/$(PYTEST) -m "system and not long" -rs $(T))
@@ -104,7 +110,7 @@ image-export: ## Build the image that exports (BUILD="docker build --build-arg T
 	$(BUILD) --target export -t bertexport:$$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) .
 
 clean: ## Remove the environments and all caches
-	rm -rf .venv .venv-serve .venv-server .venv-lowest .venv-proto .venv-envoy .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist \
+	rm -rf .venv .venv-serve .venv-server .venv-lowest .venv-newest .venv-proto .venv-envoy .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist \
 	  proto/dist benchmarks/dist examples/clients/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -121,10 +127,19 @@ PROJECTS = pyproject.toml proto/pyproject.toml benchmarks/pyproject.toml
 	$(call install,.venv-server,-e ./proto -e '.[dev]')
 	@touch $@
 
+# For newer Pythons the floor of numpy has no wheel.
+.venv-lowest/installed: PYTHON = $(firstword $(foreach name,python3.11 python3.12 python3,$(shell \
+	$(name) -c '' 2>/dev/null && echo $(name))))
 .venv-lowest/installed: $(PROJECTS) constraints.txt .ci/floors.py
 	$(call create,.venv-lowest,the server at its floors and the test tools)
 	@.venv-lowest/bin/python .ci/floors.py > .venv-lowest/floors.txt
 	$(call install,.venv-lowest,-e ./proto -e '.[dev]',.venv-lowest/floors.txt)
+	@touch $@
+
+# pip is asked once which versions are newest; rm -r .venv-newest asks again. An empty file constrains nothing.
+.venv-newest/installed: $(PROJECTS)
+	$(call create,.venv-newest,the server at the newest versions and the test tools)
+	$(call install,.venv-newest,-e ./proto -e '.[dev]',/dev/null)
 	@touch $@
 
 .venv/installed: $(PROJECTS) constraints.txt

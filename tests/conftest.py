@@ -20,8 +20,8 @@ from servers import CLASSIFIER, PLAIN, PRETRAINING, TAGGER, RunningServer, runni
 # A shell starts background jobs with SIGINT ignored, and what they start inherits that: no test could interrupt it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Nothing is timed here: an example takes what the machine's other work leaves it.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# Nothing is timed here: an example, and its making, takes what the machine's other work leaves it.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
 

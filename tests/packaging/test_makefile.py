@@ -60,6 +60,23 @@ def test_an_environment_is_made_once(clone: Path) -> None:
     assert make(clone, "--question", ".venv-serve/installed").returncode == 1
 
 
+@pytest.mark.parametrize(
+    ("environment", "constraints"),
+    [
+        (".venv-serve", "constraints.txt"),
+        (".venv-lowest", ".venv-lowest/floors.txt"),
+        (".venv-newest", "/dev/null"),
+    ],
+    ids=["pinned", "lowest", "newest"],
+)
+def test_an_environment_has_its_versions(clone: Path, environment: str, constraints: str) -> None:
+    """What CI pins, the floors, or what pip finds newest, whatever the user's own settings of pip constrain."""
+    (clone / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "floors.py", clone / ".ci")
+    plan = make(clone, "--dry-run", f"{environment}/installed").stdout
+    assert re.findall(r"PIP_CONSTRAINT=(\S+)", plan) == [constraints]
+
+
 def test_help_names_every_target(clone: Path) -> None:
     """Every target that a person may call has its line."""
     (phony,) = re.findall(r"^\.PHONY: (.*)$", (clone / "Makefile").read_text(), flags=re.MULTILINE)
