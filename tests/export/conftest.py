@@ -76,7 +76,7 @@ def full_engine(full_export: tuple[Path, ExportResult]) -> Engine:
     return Engine(read_bundle(full_export[0]), threads=1)
 
 
-Describe = Callable[..., SourceModel]
+Describe = Callable[[Path], SourceModel]
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def describe(tmp_path: Path) -> Describe:
     The tokenizer lies in `tmp_path/described`.
     """
 
-    def read(checkpoint: Path, **options: object) -> SourceModel:
-        request = ExportRequest(model=str(checkpoint), output=tmp_path / "bundle", **options)
+    def read(checkpoint: Path) -> SourceModel:
+        request = ExportRequest(model=str(checkpoint), output=tmp_path / "bundle")
         staging = tmp_path / "described"
         staging.mkdir(exist_ok=True)
         return read_source(request, [Text(text="the cat sat on the mat")], staging, SilentSteps())
