@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,12 +12,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from bertexport.command import app
 from bertexport.export import ExportResult, export_checkpoint
+from bertexport.interruption import SIGNALS
 from bertexport.request import ExportRequest
+from bertexport.source.reader import SourceModel, read_source
 from bertserve.bundle import Bundle, read_bundle
 from bertserve.engine.contract import Engine
 from bertserve.engine.opening import open_engine
+from bertserve.tokenizer import Text
 from checkpoints import write_checkpoint
+from huggingface_hub.utils import close_session
 
 ALL_HEADS = ("masked_lm", "next_sentence", "sequence_classification")
 
@@ -71,16 +77,82 @@ def full_engine(full_export: tuple[Path, ExportResult]) -> Engine:
     return open_engine(read_bundle(full_export[0]), threads=1)
 
 
+Describe = Callable[[Path], SourceModel]
+
+
+@pytest.fixture
+def describe(tmp_path: Path) -> Describe:
+    """Read a checkpoint as an export does first, without PyTorch and ONNX: facts, notes, weights and tokenizer.
+
+    The tokenizer lies in `tmp_path/described`.
+    """
+
+    def read(checkpoint: Path) -> SourceModel:
+        request = ExportRequest(model=str(checkpoint), output=tmp_path / "bundle")
+        staging = tmp_path / "described"
+        staging.mkdir(exist_ok=True)
+        return read_source(request, [Text(text="the cat sat on the mat")], staging, SilentSteps())
+
+    return read
+
+
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@contextmanager
+def kept_handlers() -> Iterator[None]:
+    """Put the handlers of signals back that the block, or the command within it, replaces."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@pytest.fixture
+def call_command(capsys: pytest.CaptureFixture[str]) -> RunCommand:
+    """Run `bertexport` to its end in this process, where PyTorch is already loaded."""
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with kept_handlers(), pytest.raises(SystemExit) as ended:
+            app([*map(str, arguments)], prog_name="bertexport")
+        written = capsys.readouterr()
+        status = ended.value.code
+        assert isinstance(status, int)
+        return subprocess.CompletedProcess(arguments, status, written.out, written.err)
+
+    return call
+
+
+@pytest.fixture
+def reach_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let exports in this process see the hub at an endpoint and a cache of the test's own, at first no hub at all.
+
+    The hub's client reads the environment once, when it is imported.
+    """
+
+    def reach(endpoint: str) -> None:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr(
+            "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+            f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}",
+        )
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    reach(NO_HUB)
+    yield reach
+    close_session()
 
 
 @pytest.fixture
 def run_command(tmp_path: Path) -> RunCommand:
-    """Run `bertexport` to its end, without a terminal, seeing no hub but what `environment` names."""
+    """Run the installed `bertexport` to its end, without a terminal, seeing no hub but what `environment` names."""
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "bertexport", *map(str, arguments)],
+            [Path(sys.executable).with_name("bertexport"), *map(str, arguments)],
             env=command_environment(tmp_path, **environment),
             capture_output=True,
             text=True,
@@ -91,12 +163,16 @@ def run_command(tmp_path: Path) -> RunCommand:
     return run
 
 
+# The port to which nobody listens.
+NO_HUB = "http://127.0.0.1:9"
+
+
 def command_environment(home: Path, **environment: str) -> dict[str, str]:
     """Of a process that finds no cached download and reaches nothing beyond this machine."""
     return {
         **os.environ,
         "HF_HOME": str(home / "hub-cache"),
-        "HF_ENDPOINT": "http://127.0.0.1:9",
+        "HF_ENDPOINT": NO_HUB,
         "HF_HUB_DISABLE_XET": "1",
         "OMP_NUM_THREADS": "1",
         **environment,

@@ -12,6 +12,8 @@ from threading import Event, Thread
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+# How long the end of a block waits for the hub to see it.
+POLL_SECONDS = 0.02
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def serve_hub(
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, daemon=True)
+    thread = Thread(target=server.serve_forever, args=[POLL_SECONDS], daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", requests

@@ -18,7 +18,7 @@ from bertserve.engine.opening import open_engine
 from checkpoints import read_tensors, write_tensors
 from family_checkpoints import SAMPLES, write_family_checkpoint
 
-from .conftest import Export
+from .conftest import Describe, Export
 
 pytestmark = pytest.mark.export
 
@@ -100,9 +100,9 @@ def test_every_kind_of_classification(
     assert bundle.manifest.accuracy["classification_max_relative_difference"] <= GATE
 
 
-def test_roberta_positions_begin_after_the_padding(tmp_path: Path, export: Export) -> None:
+def test_roberta_positions_begin_after_the_padding(tmp_path: Path, describe: Describe) -> None:
     """Two rows of the position table are never used, so that the longest input is that much shorter."""
-    model = export(write_family_checkpoint(tmp_path / "checkpoint", "roberta")).model
+    model = describe(write_family_checkpoint(tmp_path / "checkpoint", "roberta")).facts
     assert (model.position_offset, model.position_limit, model.max_tokens, model.segment_count) == (2, 130, 128, 1)
 
 
@@ -114,11 +114,11 @@ def test_a_padding_token_in_a_text_counts_for_nothing(tmp_path: Path, export: Ex
     compare(open_engine(bundle, threads=1), checkpoint, [item])
 
 
-def test_a_discriminators_own_head_is_left_out_and_noted(tmp_path: Path, export: Export) -> None:
+def test_a_discriminators_own_head_is_left_out_and_noted(tmp_path: Path, describe: Describe) -> None:
     """Whether a token was replaced is nothing that a method answers; the encoder is served."""
-    bundle = export(write_family_checkpoint(tmp_path / "checkpoint", "electra", ["discriminator"]))
-    assert bundle.model.heads == (Head.EMBEDDING,)
-    assert "discriminator_predictions.dense.bias" in (bundle.path / "REPORT.md").read_text(encoding="utf-8")
+    source = describe(write_family_checkpoint(tmp_path / "checkpoint", "electra", ["discriminator"]))
+    assert source.facts.heads == (Head.EMBEDDING,)
+    assert any("discriminator_predictions.dense.bias" in note for note in source.notes)
 
 
 @pytest.mark.parametrize("options", [{"form": "shards"}, {"form": "pickle"}, {}], ids=["shards", "pickle", "plain"])

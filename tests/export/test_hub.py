@@ -1,4 +1,7 @@
-"""MODEL as a hub id: real downloads, from a small hub on loopback, and every way in which they fail."""
+"""MODEL as a hub id: real downloads, from a small hub on loopback, and every way in which they fail.
+
+All but the interrupted downloads and `test_a_refusal_of_the_hub_is_the_only_line` export in the tests' own process.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from bertexport.source.location import SIDE_FILES
-from bertserve.bundle import read_bundle
 from checkpoints import write_checkpoint
 from huggingface_hub.utils import filter_repo_objects
 
-from .conftest import RunCommand, command_environment
+from .conftest import NO_HUB, Export, RunCommand, command_environment
 from .hub import COMMIT, serve_hub
 
 pytestmark = pytest.mark.export
 
 MODEL = "someone/tiny-bert"
+ReachHub = Callable[[str], None]
 
 
 @pytest.fixture
@@ -37,25 +40,15 @@ def hub(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         yield served
 
 
-@pytest.fixture
-def texts(tmp_path: Path) -> Path:
-    path = tmp_path / "texts.txt"
-    path.write_text("the cat sat on the [MASK]\n", encoding="utf-8")
-    return path
-
-
 def downloaded(requests: list[str]) -> set[str]:
     return {path.split("/resolve/")[1].split("/", 1)[1] for path in requests if "/resolve/" in path}
 
 
-def test_a_hub_id_is_downloaded_and_exported(
-    hub: tuple[str, list[str]], texts: Path, tmp_path: Path, run_command: RunCommand
-) -> None:
+def test_a_hub_id_is_downloaded_and_exported(hub: tuple[str, list[str]], reach_hub: ReachHub, export: Export) -> None:
     """The bundle names the hub id and the commit; nothing is fetched that the export does not read."""
     endpoint, requests = hub
-    result = run_command(MODEL, "-o", tmp_path / "bundle", "--verify", texts, HF_ENDPOINT=endpoint)
-    assert result.returncode == 0, result.stderr
-    source = read_bundle(tmp_path / "bundle").manifest.source
+    reach_hub(endpoint)
+    source = export(MODEL).manifest.source
     assert (source.model, source.revision) == (MODEL, COMMIT)
     assert downloaded(requests) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
@@ -76,27 +69,25 @@ def test_whatever_may_change_the_tokens_or_the_vector_is_downloaded() -> None:
     assert list(filter_repo_objects(names, allow_patterns=list(SIDE_FILES))) == names
 
 
-@pytest.mark.slow
 def test_a_pickle_is_downloaded_where_there_is_nothing_else(
-    hub: tuple[str, list[str]], texts: Path, tmp_path: Path, run_command: RunCommand
+    hub: tuple[str, list[str]], reach_hub: ReachHub, export: Export
 ) -> None:
     """Old repositories hold pytorch_model.bin alone."""
     endpoint, requests = hub
-    result = run_command("old-bert", "-o", tmp_path / "bundle", "--verify", texts, HF_ENDPOINT=endpoint)
-    assert result.returncode == 0, result.stderr
+    reach_hub(endpoint)
+    assert export("old-bert").manifest.source.model == "old-bert"
     assert "pytorch_model.bin" in downloaded(requests)
 
 
-@pytest.mark.slow
 def test_a_download_is_used_again_when_the_hub_is_down(
-    hub: tuple[str, list[str]], texts: Path, tmp_path: Path, run_command: RunCommand
+    hub: tuple[str, list[str]], reach_hub: ReachHub, tmp_path: Path, export: Export
 ) -> None:
     """What was fetched once needs no network."""
     endpoint, _ = hub
-    first = run_command(MODEL, "-o", tmp_path / "first", "--verify", texts, HF_ENDPOINT=endpoint)
-    second = run_command(MODEL, "-o", tmp_path / "second", "--verify", texts)
-    assert (first.returncode, second.returncode) == (0, 0), second.stderr
-    assert read_bundle(tmp_path / "first").manifest.bundle_id == read_bundle(tmp_path / "second").manifest.bundle_id
+    reach_hub(endpoint)
+    first = export(MODEL, tmp_path / "first")
+    reach_hub(NO_HUB)
+    assert export(MODEL, tmp_path / "second").manifest.bundle_id == first.manifest.bundle_id
 
 
 @pytest.mark.parametrize(
@@ -112,28 +103,40 @@ def test_what_the_hub_lacks_is_refused(
     options: tuple[str, ...],
     message: str,
     hub: tuple[str, list[str]],
+    reach_hub: ReachHub,
     tmp_path: Path,
-    run_command: RunCommand,
+    call_command: RunCommand,
 ) -> None:
     """One line says whether the model or its revision is missing."""
-    result = run_command(model, "-o", tmp_path / "bundle", *options, HF_ENDPOINT=hub[0])
+    reach_hub(hub[0])
+    result = call_command(model, "-o", tmp_path / "bundle", *options)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == f"bertexport: {message}"
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.slow
-def test_a_hub_that_refuses_to_answer_is_refused(tmp_path: Path, run_command: RunCommand) -> None:
+REFUSED_LINE = f"bertexport: {MODEL}: the hub answers with status 429, and nothing of it is cached here\n"
+
+
+def test_a_hub_that_refuses_to_answer_is_refused(reach_hub: ReachHub, tmp_path: Path, call_command: RunCommand) -> None:
     """It is there, and says by its status what is wrong."""
     with serve_hub({}, failing=429) as (endpoint, _):
+        reach_hub(endpoint)
+        result = call_command(MODEL, "-o", tmp_path / "bundle")
+    assert (result.returncode, result.stderr) == (1, REFUSED_LINE)
+
+
+@pytest.mark.slow
+def test_a_refusal_of_the_hub_is_the_only_line(tmp_path: Path, run_command: RunCommand) -> None:
+    """The hub's client, which writes to its process's own stderr, adds no line."""
+    with serve_hub({}, failing=429) as (endpoint, _):
         result = run_command(MODEL, "-o", tmp_path / "bundle", HF_ENDPOINT=endpoint)
-    assert (result.returncode, result.stderr) == (
-        1,
-        f"bertexport: {MODEL}: the hub answers with status 429, and nothing of it is cached here\n",
-    )
+    assert (result.returncode, result.stderr) == (1, REFUSED_LINE)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM], ids=["SIGINT", "SIGTERM"]
+)
 def test_a_download_is_interrupted_at_once(number: signal.Signals, tmp_path: Path) -> None:
     """However long the hub takes: one line, and neither the bundle nor a folder for it."""
     folder = write_checkpoint(tmp_path / "hub" / "slow")
@@ -154,9 +157,10 @@ def test_a_download_is_interrupted_at_once(number: signal.Signals, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_a_hub_that_is_down_is_refused(tmp_path: Path, run_command: RunCommand) -> None:
+@pytest.mark.usefixtures("reach_hub")
+def test_a_hub_that_is_down_is_refused(tmp_path: Path, call_command: RunCommand) -> None:
     """Nothing cached and nobody there: one line."""
-    result = run_command(MODEL, "-o", tmp_path / "bundle")
+    result = call_command(MODEL, "-o", tmp_path / "bundle")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == (
         f"bertexport: {MODEL}: the hub cannot be reached, and nothing of it is cached here"
@@ -165,10 +169,11 @@ def test_a_hub_that_is_down_is_refused(tmp_path: Path, run_command: RunCommand) 
 
 
 def test_a_file_that_vanishes_from_the_hub_is_refused(
-    hub: tuple[str, list[str]], tmp_path: Path, run_command: RunCommand
+    hub: tuple[str, list[str]], reach_hub: ReachHub, tmp_path: Path, call_command: RunCommand
 ) -> None:
     """A repository without weights ends as a folder without weights does."""
     shutil.rmtree(tmp_path / "hub" / "pickle")
-    result = run_command("old-bert", "-o", tmp_path / "bundle", HF_ENDPOINT=hub[0])
+    reach_hub(hub[0])
+    result = call_command("old-bert", "-o", tmp_path / "bundle")
     assert result.returncode == 1
     assert "config.json is missing" in result.stderr.splitlines()[-1]

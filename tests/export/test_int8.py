@@ -113,7 +113,6 @@ def test_settings_of_every_kind_pass_in_int8(config: dict[str, Any], tmp_path: P
     assert json.loads((bundle.path / "report.json").read_text(encoding="utf-8"))["notes"] == []
 
 
-@pytest.mark.slow
 def test_the_demo_model_passes_its_gates_in_int8(export: Export) -> None:
     """It is trained, so that its words have margins."""
     bundle = export(DEMO_CHECKPOINT, precision="int8", verify=None)

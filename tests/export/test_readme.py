@@ -6,14 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from checkpoints import write_checkpoint
 from servers import READY, RunningServer
 
-from .conftest import command_environment
+from .conftest import RunCommand
 from .hub import serve_hub
 
 pytestmark = pytest.mark.export
@@ -65,25 +65,21 @@ def test_answers_are_shown() -> None:
     assert {command.split()[1] for command in SHOWN} == {"analyze", "fill", "nsp"}
 
 
-@pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A folder with `my-bert` in it, and an environment whose hub has bert-base-uncased, both tiny."""
-    folder = tmp_path_factory.mktemp("newcomer")
-    checkpoint = write_checkpoint(folder / "my-bert")
+def test_exports_and_server(
+    reach_hub: Callable[[str], None], call_command: RunCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the exports write, the servers serve: in a folder with `my-bert`, from a hub with bert-base-uncased."""
+    checkpoint = write_checkpoint(tmp_path / "my-bert")
+    monkeypatch.chdir(tmp_path)
     with serve_hub({"google-bert/bert-base-uncased": checkpoint}) as (endpoint, _):
-        yield folder, command_environment(folder, HF_ENDPOINT=endpoint)
-
-
-def test_exports_and_server(workplace: tuple[Path, dict[str, str]]) -> None:
-    """What the exports write, the servers serve."""
-    folder, environment = workplace
-    for command in EXPORTS:
-        arguments = [SCRIPTS / "bertexport", *shlex.split(command)[1:]]
-        subprocess.run(arguments, cwd=folder, env=environment, check=True, capture_output=True, timeout=240)
+        reach_hub(endpoint)
+        for command in EXPORTS:
+            result = call_command(*shlex.split(command)[1:])
+            assert result.returncode == 0, result.stderr
     for command in SERVES:
         arguments = [SCRIPTS / "bertserve", *shlex.split(command)[1:], "--port", "0", "--metrics-port", "0"]
         with subprocess.Popen(
-            arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            arguments, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as server:
             try:
                 assert READY.fullmatch(server.stdout.readline())  # type: ignore[union-attr]

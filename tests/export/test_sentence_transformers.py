@@ -23,17 +23,21 @@ from checkpoints import write_checkpoint
 
 from .conftest import Export
 
-sentence_transformers = pytest.importorskip(
-    "sentence_transformers", reason="needs sentence-transformers (the [reference] extra)"
-)
-modules = pytest.importorskip("sentence_transformers.sentence_transformer.modules")
-
 # What the library warns of is no matter of these tests.
 pytestmark = [pytest.mark.export, pytest.mark.filterwarnings("ignore")]
 
 # The last one is longer than any limit here.
 TEXTS = ("The CAT sat on the mat.", "Été à Zürich", "calculus", "the king and the queen went to the river . " * 30)
 POSITIONS = 128
+
+
+def library() -> Any:
+    """It takes seconds to import, so not while tests are collected."""
+    return pytest.importorskip("sentence_transformers", reason="needs sentence-transformers (the [reference] extra)")
+
+
+def modules() -> Any:
+    return library().sentence_transformer.modules
 
 
 def write_encoder(directory: Path, **settings: Any) -> Path:
@@ -74,7 +78,7 @@ def default_vectors(bundle: Bundle, texts: tuple[str, ...]) -> list[Float32s]:
 
 def check_against_the_library(folder: Path, bundle: Bundle) -> None:
     """Limit and vectors, of texts that are cut, too."""
-    reference = sentence_transformers.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    reference = library().SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     assert bundle.model.max_tokens == min(reference.max_seq_length, POSITIONS)
     for text, vector in zip(TEXTS, default_vectors(bundle, TEXTS), strict=True):
         expected = reference.encode(text)
@@ -88,7 +92,7 @@ def cosine(a: Float32s, b: Float32s) -> float:
 
 def save(folder: Path, *steps: Any, limit: int | None = None) -> Path:
     """Let the library save a model of these modules."""
-    model = sentence_transformers.SentenceTransformer(modules=list(steps), device="cpu")
+    model = library().SentenceTransformer(modules=list(steps), device="cpu")
     if limit is not None:
         model.max_seq_length = limit
     model.save(str(folder), create_model_card=False)
@@ -96,16 +100,16 @@ def save(folder: Path, *steps: Any, limit: int | None = None) -> Path:
 
 
 def transformer(source: Path, **arguments: Any) -> Any:
-    return modules.Transformer(str(source), **arguments)
+    return modules().Transformer(str(source), **arguments)
 
 
 def pooling(mode: Any, **arguments: Any) -> Any:
-    return modules.Pooling(32, pooling_mode=mode, **arguments)
+    return modules().Pooling(32, pooling_mode=mode, **arguments)
 
 
 def save_plain(source: Path, folder: Path) -> Path:
     """A model that the library makes of a checkpoint without files of its own."""
-    model = sentence_transformers.SentenceTransformer(str(source), device="cpu")
+    model = library().SentenceTransformer(str(source), device="cpu")
     model.save(str(folder), create_model_card=False)
     return folder
 
@@ -113,7 +117,7 @@ def save_plain(source: Path, folder: Path) -> Path:
 def save_pooler(source: Path, folder: Path) -> Path:
     text = {"method": "forward", "method_output_name": "pooler_output"}
     module = transformer(source, modality_config={"text": text}, module_output_name="sentence_embedding")
-    return save(folder, module, modules.Normalize())
+    return save(folder, module, modules().Normalize())
 
 
 SAVED: dict[str, Callable[[Path, Path], Path]] = {
@@ -122,7 +126,7 @@ SAVED: dict[str, Callable[[Path, Path], Path]] = {
     "cls, a limit": lambda source, folder: save(folder, transformer(source), pooling("cls"), limit=24),
     "max in a list": lambda source, folder: save(folder, transformer(source), pooling(["max"])),
     "normalized": lambda source, folder: save(
-        folder, transformer(source, max_seq_length=32), pooling("mean"), modules.Normalize()
+        folder, transformer(source, max_seq_length=32), pooling("mean"), modules().Normalize()
     ),
     "a cased tokenizer": lambda source, folder: save(
         folder, transformer(source, processor_kwargs={"do_lower_case": False}), pooling("mean")
@@ -131,7 +135,7 @@ SAVED: dict[str, Callable[[Path, Path], Path]] = {
         folder, transformer(source, processor_kwargs={"do_lower_case": False}, do_lower_case=True), pooling("mean")
     ),
     "pooler_output": save_pooler,
-    "dropout": lambda source, folder: save(folder, transformer(source), pooling("mean"), modules.Dropout(0.5)),
+    "dropout": lambda source, folder: save(folder, transformer(source), pooling("mean"), modules().Dropout(0.5)),
 }
 
 
@@ -213,9 +217,9 @@ def test_a_text_is_cut_where_the_library_cuts_it(tmp_path: Path, export: Export)
 def test_a_cross_encoder_that_the_library_saved_has_its_limit(tmp_path: Path, export: Export) -> None:
     """It has modules of its own, and its limit beside the tokenizer."""
     source = write_checkpoint(tmp_path / "source", ["sequence_classification"], labels=("score",))
-    model = sentence_transformers.CrossEncoder(str(source), device="cpu", max_length=40)
+    model = library().CrossEncoder(str(source), device="cpu", max_length=40)
     model.save_pretrained(str(tmp_path / "folder"))
-    loaded = sentence_transformers.CrossEncoder(str(tmp_path / "folder"), device="cpu")
+    loaded = library().CrossEncoder(str(tmp_path / "folder"), device="cpu")
     assert export(tmp_path / "folder").model.max_tokens == loaded.max_length == 40
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from bertapi.client import BertClient
 from checkpoints import write_checkpoint
 from servers import RunningServer
-from transformers import AutoTokenizer, BertForPreTraining, BertForSequenceClassification
 
 pytestmark = pytest.mark.export
 
@@ -53,13 +53,15 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def reference(case: Case) -> Any:
-    return BertForPreTraining.from_pretrained(case.checkpoint, attn_implementation="eager", dtype=torch.float32).eval()
+    return transformers.BertForPreTraining.from_pretrained(
+        case.checkpoint, attn_implementation="eager", dtype=torch.float32
+    ).eval()
 
 
 @pytest.fixture(scope="module")
 def expected(case: Case, reference: Any) -> list[dict[str, np.ndarray]]:
     """PyTorch's outputs for every pair, one at a time, without padding."""
-    tokenizer = AutoTokenizer.from_pretrained(case.checkpoint)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(case.checkpoint)
     outputs = []
     for first, second in PAIRS:
         # As a list of pairs: on its own, an empty second text is no pair to `transformers`.
@@ -129,8 +131,10 @@ def test_seed_example_in_one_call(case: Case, expected: list[dict[str, np.ndarra
 def test_class_scores(server: RunningServer, tmp_path: Path) -> None:
     """Logits of a sequence-classification head, and the softmax over them."""
     checkpoint = write_checkpoint(tmp_path / "classifier", ("sequence_classification",))
-    model = BertForSequenceClassification.from_pretrained(checkpoint, attn_implementation="eager").eval()
-    encoded = AutoTokenizer.from_pretrained(checkpoint)("the cat sat on the mat", return_tensors="pt", truncation=False)
+    model = transformers.BertForSequenceClassification.from_pretrained(checkpoint, attn_implementation="eager").eval()
+    encoded = transformers.AutoTokenizer.from_pretrained(checkpoint)(
+        "the cat sat on the mat", return_tensors="pt", truncation=False
+    )
     with torch.no_grad():
         logits = model(
             **{name: tensor[:, : encoded["attention_mask"].sum()] for name, tensor in encoded.items()}
