@@ -24,6 +24,8 @@ DEMO_BUNDLE = Path(__file__).parent / "demo"
 
 MIB = 1024 * 1024
 
+CIRCLE = "its links lead in a circle"
+
 
 class SettingsError(Exception):
     """A flag, variable or line of the settings file that cannot be. The message names it."""
@@ -241,10 +243,16 @@ def named_bundles(settings: Settings) -> dict[str, Path]:
 def _own_name(path: Path) -> str:
     """The last part of a path without `.`, `..` and links. Raises SettingsError if the system cannot follow it."""
     try:
-        return path.resolve().name
-    except (OSError, RuntimeError) as error:  # the latter for links that lead to themselves
-        reason = getattr(error, "strerror", None) or "its links lead in a circle"
-        raise SettingsError(f"bundle {path}: cannot be found ({reason}); give NAME=DIR, or another DIR") from error
+        resolved = path.resolve()
+    except (OSError, RuntimeError) as error:  # the latter for links in a circle, before Python 3.13
+        raise _not_found(path, getattr(error, "strerror", None) or CIRCLE) from error
+    if resolved.is_symlink():  # links in a circle, from Python 3.13 on
+        raise _not_found(path, CIRCLE)
+    return resolved.name
+
+
+def _not_found(path: Path, reason: str) -> SettingsError:
+    return SettingsError(f"bundle {path}: cannot be found ({reason}); give NAME=DIR, or another DIR")
 
 
 def _as_text(name: str, path: Path) -> str:
