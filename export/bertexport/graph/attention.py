@@ -12,7 +12,7 @@ def write_attention(layer: Layer, rows: str) -> str:
     query, key, value = layer.read("qkv")
     (projection,) = layer.read("projection")
     attended: str | QueryKeyValue
-    if layer.precision.joins(layer.parts["qkv"]):
+    if layer.part_writer.joins(layer.parts["qkv"]):
         attended = layer.linear(rows, "qkv", join(query, key, value))
     else:
         attended = _project_apart(layer, rows, query, key, value)
@@ -37,7 +37,7 @@ def _project_apart(layer: Layer, rows: str, query: Linear, key: Linear, value: L
     """
     part = layer.parts["qkv"]
     queries, keys, values = (
-        layer.precision.linear(rows, part, linear, f"{layer.name}.{name}")
+        layer.part_writer.linear(rows, part, linear, f"{layer.name}.{name}")
         for name, linear in (
             ("all_queries", query),
             ("all_keys", Linear(key.weight, None)),

@@ -1,4 +1,4 @@
-"""The embeddings: tables looked up and summed, a norm, and the projection to the layers' size where there is one."""
+"""The embeddings: tables looked up and summed, a norm, and the projection to the layers' size if the sizes differ."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def summed_tables(family: Family) -> dict[str, str]:
     return {role: INDICES[role] for role in roles if role in family.embeddings}
 
 
-def write_embeddings(modules: ModuleWriter, precision: PartWriter, output: str) -> None:
+def write_embeddings(modules: ModuleWriter, part_writer: PartWriter, output: str) -> None:
     """The rows [tokens, hidden] that the first layer reads."""
     family, nodes = modules.weights.family, modules.nodes
     total, *others = (
-        precision.look_up(role, modules.tensors(family.embeddings[role])["weight"], indices)
+        part_writer.look_up(role, modules.tensors(family.embeddings[role])["weight"], indices)
         for role, indices in summed_tables(family).items()
     )
     for rows in others:

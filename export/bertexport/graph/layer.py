@@ -15,12 +15,12 @@ from bertexport.graph.precision.contract import PartWriter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """number: counted from 0. parts: the layer's, by names such as `qkv`. rows, output: names of the values [tokens,
-    hidden] that it reads and gives. go_on: see `attention_loop`."""
+    """number: counted from 0. part_writer: of the graph's precision. parts: the layer's, by names such as `qkv`.
+    rows, output: names of the values [tokens, hidden] that it reads and gives. go_on: see `attention_loop`."""
 
     number: int
     modules: ModuleWriter
-    precision: PartWriter
+    part_writer: PartWriter
     parts: Mapping[str, Part]
     groups: Groups
     rows: str
@@ -57,4 +57,4 @@ class Layer:
         """A part of one module, or with another linear layer in the module's place."""
         if linear is None:
             (linear,) = self.read(part)
-        return self.precision.linear(rows, self.parts[part], linear, f"{self.name}.{part}")
+        return self.part_writer.linear(rows, self.parts[part], linear, f"{self.name}.{part}")

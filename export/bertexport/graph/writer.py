@@ -40,7 +40,7 @@ class _PackedGraph:
     def __init__(self, weights: Weights, architecture: Architecture, directory: Path, precision: Precision) -> None:
         nodes = NodeWriter(directory)
         self.modules = ModuleWriter(nodes=nodes, weights=weights, architecture=architecture)
-        self._precision = precision.open(nodes)
+        self._part_writer = precision.open(nodes)
         self._family = weights.family
         self._architecture = architecture
         self.inputs = [
@@ -57,13 +57,13 @@ class _PackedGraph:
         layers = LayerOutputs(nodes, architecture.hidden_size, architecture.layer_count, on_demand=long_texts)
         groups = write_groups(nodes, architecture.hidden_size, long_texts=long_texts)
         layers.begin(self.inputs)
-        write_embeddings(self.modules, self._precision, layers.rows(0))
+        write_embeddings(self.modules, self._part_writer, layers.rows(0))
         layers.offer(0, self.outputs)
         for number in range(architecture.layer_count):
             layer = Layer(
                 number=number,
                 modules=self.modules,
-                precision=self._precision,
+                part_writer=self._part_writer,
                 parts=layer_parts(self._family, architecture, number),
                 groups=groups,
                 rows=layers.rows(number),
@@ -78,4 +78,4 @@ class _PackedGraph:
         """Logits over the vocabulary of states [masks, in]."""
         decoder = self.modules.read_linear(self._family.last_module(Head.MASKED_LM))
         words = self.modules.tensors(self._family.embeddings["word"])["weight"]
-        return self._precision.decode(states, decoder, words)
+        return self._part_writer.decode(states, decoder, words)

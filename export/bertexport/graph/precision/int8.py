@@ -1,7 +1,7 @@
 """int8: linear layers and tables as whole numbers, by a plan that leaves some parts out.
 
-Parts that the plan keeps stay in fp32. Where the word table is kept it is held in fp16, as the small tables of
-positions and segments always are.
+Linear layers that the plan keeps out of int8 stay in fp32. A word table that it keeps out is held in fp16, as the small
+tables of positions and segments always are.
 """
 
 from __future__ import annotations
