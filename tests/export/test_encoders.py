@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from bertexport.encoders.architecture import Architecture, Weights, read_architecture, select_weights
@@ -16,19 +17,26 @@ from bertexport.encoders.family import Family, Kind, Module
 from bertexport.encoders.parts import FEED_FORWARD_PARTS, list_parts
 from bertexport.encoders.registry import FAMILIES
 from bertexport.encoders.spec import WEIGHT_LAYERS, FeedForward, Keys, LayerWeights, NormOrder, Positions, Span
+from bertexport.fit.quantization import Int8Plan
 from bertexport.graph.attention_loop import BODIES
 from bertexport.graph.block import BLOCKS
 from bertexport.graph.embeddings import POSITION_TABLES
 from bertexport.graph.feed_forward import FEED_FORWARDS
+from bertexport.graph.precision.contract import Precision
+from bertexport.graph.precision.fp32 import Fp32
+from bertexport.graph.precision.int8 import Int8
 from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.graph.writer import build_graph
 from bertexport.source.checkpoint import read_checkpoint
 from bertserve.bundle import Head
-from checkpoints import write_checkpoint
+from checkpoints import TINY, write_checkpoint
 
 pytestmark = pytest.mark.export
 
 LAYERS = 2
+# In steps, so that rows that are not smoothed give other values.
+SCALES = np.linspace(0.5, 1.5, TINY["hidden_size"], dtype=np.float32)
+SMOOTHING = Int8Plan(smoothing={f"layer_{layer}.{part}": SCALES for layer in range(LAYERS) for part in ("qkv", "up")})
 
 
 @pytest.fixture
@@ -85,17 +93,39 @@ def test_a_linear_layer_may_have_no_bias(
         family=replace(weights.family, layer=layer),
         tensors={name: tensor for name, tensor in tensors.items() if name not in names},
     )
-    expected, actual = (run(each, architecture, precision, tmp_path) for each in (zeroed, without))
+    expected, actual = (run(each, architecture, PRECISIONS[precision], tmp_path) for each in (zeroed, without))
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", [Fp32(), Int8(plan=SMOOTHING)], ids=["fp32", "int8"])
+def test_layers_may_share_their_weights(
+    precision: Precision, read: tuple[Weights, Architecture], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They compute what layers with equal weights of their own do, and the linear layers' constants are there once."""
+    weights, architecture = read
+    copied = {name: weights.tensors[name.replace("layer.1.", "layer.0.")] for name in weights.tensors}
+    expected = run(replace(weights, tensors=copied), architecture, precision, tmp_path)
+    own = read_constants(tmp_path)
+    monkeypatch.setitem(WEIGHT_LAYERS, LayerWeights.OWN, lambda _: 0)
+    needed = weights.family.modules(architecture.heads, LAYERS, projects=False)
+    names = {name for module, layer in needed for name in module.tensor_names(layer).values()}
+    first = {name: weights.tensors[name] for name in names}
+    np.testing.assert_array_equal(run(replace(weights, tensors=first), architecture, precision, tmp_path), expected)
+    shared = read_constants(tmp_path)
+    assert own - shared == {name for name in own if name.startswith("layer_1.") and ".middle." not in name}
+
+
+def read_constants(directory: Path) -> set[str]:
+    return {tensor.name for tensor in onnx.load(directory / "model.onnx").graph.initializer}
 
 
 def leave_out_bias(module: Module) -> Module:
     return replace(module, shapes={"weight": module.shapes["weight"]})
 
 
-def run(weights: Weights, architecture: Architecture, precision: str, directory: Path) -> np.ndarray:
+def run(weights: Weights, architecture: Architecture, precision: Precision, directory: Path) -> np.ndarray:
     """The last layer's rows of one text."""
-    build_graph(weights, architecture, directory, PRECISIONS[precision])
+    build_graph(weights, architecture, directory, precision)
     session = ort.InferenceSession(directory / "model.onnx", providers=["CPUExecutionProvider"])
     ids = np.arange(3, 12)
     fed = {

@@ -42,12 +42,14 @@ class PartKind(StrEnum):
 class Part:
     """Modules that read the same rows.
 
-    name: as the graph names the part's values, such as `layer_3.qkv`. layer: whose modules they are, 0 outside of the
-    layers. lowest: what no value of the rows is below, None if unknown. is_smoothed: whether a few features of the rows
-    are so large that rounding would lose the others.
+    layer: whose weights they have, 0 outside of the layers. name: after that layer, such as `layer_3.qkv`. values: what
+    the graph's values are named after, such as `layer_5.qkv` in a layer 5 with the weights of layer 3. lowest: what no
+    value of the rows is below, None if unknown. is_smoothed: whether a few features of the rows are so large that
+    rounding would lose the others.
     """
 
     name: str
+    values: str
     kind: PartKind
     modules: tuple[Module, ...]
     layer: int = 0
@@ -86,9 +88,11 @@ def list_parts(family: Family, architecture: Architecture) -> tuple[Part, ...]:
     """All parts of a model: those of the layers, the word table, and the decoder if the model has that head."""
     layers = (layer_parts(family, architecture, layer) for layer in range(architecture.layer_count))
     parts = [*(part for parts in layers for part in parts.values())]
-    parts.append(Part(name=WORD_TABLE, kind=PartKind.WORD_TABLE, modules=(family.embeddings["word"],)))
+    words = family.embeddings["word"]
+    parts.append(Part(name=WORD_TABLE, values=WORD_TABLE, kind=PartKind.WORD_TABLE, modules=(words,)))
     if Head.MASKED_LM in architecture.heads:
-        parts.append(Part(name=DECODER, kind=PartKind.DECODER, modules=(family.last_module(Head.MASKED_LM),)))
+        last = family.last_module(Head.MASKED_LM)
+        parts.append(Part(name=DECODER, values=DECODER, kind=PartKind.DECODER, modules=(last,)))
     # Layers may share their parts.
     return tuple({part.name: part for part in parts}.values())
 
@@ -101,6 +105,7 @@ def layer_parts(family: Family, architecture: Architecture, layer: int) -> dict[
     return {
         name: Part(
             name=f"layer_{weights_layer}.{name}",
+            values=f"layer_{layer}.{name}",
             kind=PartKind.LINEAR,
             modules=tuple(family.layer[role] for role in part.roles),
             layer=weights_layer,

@@ -13,7 +13,7 @@ def write_attention(layer: Layer, rows: str) -> str:
     (projection,) = layer.read("projection")
     attended: str | QueryKeyValue
     if layer.part_writer.joins(layer.parts["qkv"]):
-        attended = layer.linear(rows, "qkv", join(query, key, value))
+        attended = layer.linear(rows, "qkv", join(query, key, value, name=layer.parts["qkv"].name))
     else:
         attended = _project_apart(layer, rows, query, key, value)
         projection = _take_over_bias(projection, value)
@@ -37,11 +37,11 @@ def _project_apart(layer: Layer, rows: str, query: Linear, key: Linear, value: L
     """
     part = layer.parts["qkv"]
     queries, keys, values = (
-        layer.part_writer.linear(rows, part, linear, f"{layer.name}.{name}")
-        for name, linear in (
-            ("all_queries", query),
-            ("all_keys", Linear(key.weight, None)),
-            ("all_values", Linear(value.weight, None)),
+        layer.part_writer.linear(rows, part, Linear(weight, bias, f"layer_{part.layer}.{name}"), f"{layer.name}.{name}")
+        for name, weight, bias in (
+            ("all_queries", query.weight, query.bias),
+            ("all_keys", key.weight, None),
+            ("all_values", value.weight, None),
         )
     )
     return queries, keys, values
@@ -52,4 +52,5 @@ def _take_over_bias(projection: Linear, value: Linear) -> Linear:
     if value.bias is None:
         return projection
     added = projection.weight @ value.bias
-    return Linear(projection.weight, added if projection.bias is None else projection.bias + added)
+    bias = added if projection.bias is None else projection.bias + added
+    return Linear(projection.weight, bias, projection.name)

@@ -51,10 +51,10 @@ class Layer:
     def read(self, part: str) -> tuple[Linear, ...]:
         """The part's modules."""
         found = self.parts[part]
-        return tuple(self.modules.read_linear(module, found.layer) for module in found.modules)
+        return tuple(self.modules.read_linear(module, found.name, found.layer) for module in found.modules)
 
     def linear(self, rows: str, part: str, linear: Linear | None = None) -> str:
         """A part of one module, or with another linear layer in the module's place."""
         if linear is None:
             (linear,) = self.read(part)
-        return self.part_writer.linear(rows, self.parts[part], linear, f"{self.name}.{part}")
+        return self.part_writer.linear(rows, self.parts[part], linear, self.parts[part].values)

@@ -14,7 +14,7 @@ from bertserve.bundle import Head
 from bertserve.engine.ort.run_memory import LONG_TEXT_TOKENS
 
 from bertexport.encoders.architecture import Architecture, Weights
-from bertexport.encoders.parts import layer_parts
+from bertexport.encoders.parts import DECODER, layer_parts
 from bertexport.graph.block import write_block
 from bertexport.graph.embeddings import summed_tables, write_embeddings
 from bertexport.graph.groups import write_groups
@@ -76,6 +76,6 @@ class _PackedGraph:
 
     def decode(self, states: str) -> str:
         """Logits over the vocabulary of states [masks, in]."""
-        decoder = self.modules.read_linear(self._family.last_module(Head.MASKED_LM))
+        decoder = self.modules.read_linear(self._family.last_module(Head.MASKED_LM), DECODER)
         words = self.modules.tensors(self._family.embeddings["word"])["weight"]
         return self._part_writer.decode(states, decoder, words)

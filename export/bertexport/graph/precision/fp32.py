@@ -53,7 +53,7 @@ class Fp32PartWriter:
         return True
 
     def linear(self, rows: str, part: Part, linear: Linear, output: str) -> str:  # noqa: ARG002 - as above
-        return self.nodes.linear(rows, linear.weight, linear.bias, output)
+        return self.nodes.linear(rows, linear.weight, linear.bias, output, name=linear.name)
 
     def decode(self, states: str, decoder: Linear, words: Float32s) -> str:
         return write_decoder(self.nodes, states, decoder, words)

@@ -72,13 +72,14 @@ class Int8PartWriter:
 
     def linear(self, rows: str, part: Part, linear: Linear, output: str) -> str:
         if not self._is_int8(part.name):
-            return self._nodes.linear(rows, linear.weight, linear.bias, output)
+            return self._nodes.linear(rows, linear.weight, linear.bias, output, name=linear.name)
         scales = self._plan.smoothing.get(part.name)
         if scales is None:
             weight = linear.weight
         else:
             rows, weight = self._smooth(rows, part, scales), linear.weight * scales
-        return self._encoder.linear(rows, quantize_weight(weight), linear.bias, output, lowest=part.lowest)
+        quantized = quantize_weight(weight)
+        return self._encoder.linear(rows, quantized, linear.bias, output, lowest=part.lowest, name=linear.name)
 
     def decode(self, states: str, decoder: Linear, words: Float32s) -> str:
         if not self._is_int8(DECODER):
@@ -90,10 +91,10 @@ class Int8PartWriter:
 
     def _smooth(self, rows: str, part: Part, scales: Float32s) -> str:
         """The rows divided by the plan's scales for the part."""
-        if part.name not in self._smoothed:
+        if part.values not in self._smoothed:
             factors = self._nodes.constant(f"{part.name}.smoothing", 1 / scales)
-            self._smoothed[part.name] = self._nodes.node("Mul", [rows, factors], f"{part.name}.smooth")
-        return self._smoothed[part.name]
+            self._smoothed[part.values] = self._nodes.node("Mul", [rows, factors], f"{part.values}.smooth")
+        return self._smoothed[part.values]
 
     def _is_int8(self, part: str) -> bool:
         return part not in self._plan.kept
