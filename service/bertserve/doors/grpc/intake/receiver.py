@@ -19,13 +19,13 @@ from bertserve.doors.grpc.intake.windows import RETRY_AFTER_SECONDS, SMALL_BYTES
 from bertserve.errors import Overloaded, Undecodable
 
 # A request that is not complete by then needs a slow slot, or is rejected.
-PROMPT_SECONDS = 0.1
+PROMPT_SECONDS = 0.25
 
 # A request in a slow slot that is not complete by then is rejected.
 SLOWEST_SECONDS = 60.0
 
 # More large requests at a time would come no sooner, and would block the event loop for longer.
-SMALL_SLOTS, NEW_SLOTS, LARGE_SLOTS = 16, 8, 2
+SMALL_SLOTS, NEW_SLOTS, LARGE_SLOTS = 16, 4, 2
 
 # Calls that wait for a slot of one kind. Each may have sent SMALL_BYTES; above it, the longest queue loses a call.
 MAX_WAITING = 4096
@@ -81,10 +81,9 @@ class Receiver:
         return cast("bytes", request)
 
     async def _wait_in_slow_slot(self, message: asyncio.Future[Any], connection: str) -> None:
-        self._remember(connection, self._largest_bytes)
         if self._free_slow_slots == 0:
             slots = f"{self._slow_slots} of them may (the server's --pending-bytes by its --max-request-bytes)"
-            raise Overloaded(f"the request comes slowly, and others do already: {slots}", RETRY_AFTER_SECONDS)
+            raise self._reject(connection, f"the request comes slowly, and others do already: {slots}")
         self._free_slow_slots -= 1
         try:
             await asyncio.wait({message}, timeout=SLOWEST_SECONDS)
@@ -92,7 +91,12 @@ class Receiver:
             self._free_slow_slots += 1
         if not message.done():
             late = f"the request has not come whole after {SLOWEST_SECONDS:.0f} s; send less at a time"
-            raise Overloaded(late, RETRY_AFTER_SECONDS)
+            raise self._reject(connection, late)
+
+    def _reject(self, connection: str, reason: str) -> Overloaded:
+        """Count a request that did not come as the largest one."""
+        self._remember(connection, self._largest_bytes)
+        return Overloaded(reason, RETRY_AFTER_SECONDS)
 
     def _slots_of(self, connection: str) -> Slots:
         mean_bytes = self._mean_bytes.get(connection)

@@ -7,6 +7,9 @@ import asyncio
 # This is many times what an engine can take, and a fraction of the event loop's time.
 LARGE_BYTES_PER_SECOND = 128 * 1024 * 1024
 
+# Many slow requests that end together delay the next large one by no more than this.
+LONGEST_SECONDS = 0.5
+
 
 class LargeRequestThrottle:
     """After a large request, the next one starts no sooner than the time in which its bytes are due, plus the time for
@@ -29,4 +32,5 @@ class LargeRequestThrottle:
         self._delay(asyncio.get_running_loop().time() - begun)
 
     def _delay(self, seconds: float) -> None:
-        self._ready_at = max(asyncio.get_running_loop().time(), self._ready_at) + seconds
+        now = asyncio.get_running_loop().time()
+        self._ready_at = min(max(now, self._ready_at) + seconds, now + LONGEST_SECONDS)
