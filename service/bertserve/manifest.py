@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bertserve.axes import EncoderAxes
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -88,7 +90,7 @@ class SpecialTokens(_Record):
 
 # Facts that version 0.1.0 did not know. At its default such a fact is left out of the manifest and of the identity, so
 # that a checkpoint keeps its bundle id.
-LATER_FACTS = frozenset({"label_activation", "prompts", "default_prompt", "dimensions", "similarity"})
+LATER_FACTS = frozenset({"label_activation", "encoder", "prompts", "default_prompt", "dimensions", "similarity"})
 
 
 class ModelFacts(_Record):
@@ -117,6 +119,7 @@ class ModelFacts(_Record):
     label_activation: LabelActivation | None = Field(
         None, description="The function from a label's logit to its score, if the checkpoint states one."
     )
+    encoder: EncoderAxes = Field(EncoderAxes(), description="What the encoder is made of, axis by axis.")
     prompts: dict[str, str] = Field(
         {}, description="Texts that the model was trained to see before others, such as queries, by name."
     )

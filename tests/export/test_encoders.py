@@ -16,7 +16,7 @@ from bertexport.encoders.architecture import Architecture, Weights, read_archite
 from bertexport.encoders.family import Family, Kind, Module
 from bertexport.encoders.parts import FEED_FORWARD_PARTS, list_parts
 from bertexport.encoders.registry import FAMILIES
-from bertexport.encoders.spec import WEIGHT_LAYERS, FeedForward, Keys, LayerWeights, NormOrder, Positions, Span
+from bertexport.encoders.spec import WEIGHT_LAYERS
 from bertexport.fit.quantization import Int8Plan
 from bertexport.graph.attention_loop import BODIES
 from bertexport.graph.block import BLOCKS
@@ -28,6 +28,7 @@ from bertexport.graph.precision.int8 import Int8
 from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.graph.writer import build_graph
 from bertexport.source.checkpoint import read_checkpoint
+from bertserve.axes import FeedForward, Keys, LayerWeights, NormOrder, Positions, Span
 from bertserve.bundle import Head
 from checkpoints import TINY, write_checkpoint
 

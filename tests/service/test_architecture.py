@@ -41,7 +41,7 @@ LAYERS = (
     ("engine.items",),
     ("bundle",),
 )
-LEAVES = {"settings", "errors", "deadlines", "observe", "process", "bundle", "manifest", "plain_files"}
+LEAVES = {"settings", "errors", "axes", "deadlines", "observe", "process", "bundle", "manifest", "plain_files"}
 ENGINE = {"engine", "engine.items", "engine.opening", "engine.ort"}
 PLACED = sorted({name for names in LAYERS for name in names} | LEAVES, key=len, reverse=True)
 

@@ -10,6 +10,7 @@ import pytest
 from bertserve.bundle import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
+    BundleError,
     LabelActivation,
     ModelFacts,
     Similarity,
@@ -68,3 +69,12 @@ def test_a_later_fact_is_stated_where_it_says_something(tmp_path: Path, name: st
     assert written["model"][name] == stated
     assert ModelFacts.model_validate(written["model"]) == facts
     assert bundle_identity(facts, manifest.files) != manifest.bundle_id
+
+
+def test_a_choice_that_a_later_version_made_is_refused_by_its_axis(tmp_path: Path) -> None:
+    """A server that does not know how far tokens attend would read the bundle's answers wrongly."""
+    manifest = json.loads((PLAIN / MANIFEST_NAME).read_text(encoding="utf-8"))
+    manifest["model"]["encoder"] = {"span": "window"}
+    (tmp_path / MANIFEST_NAME).write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(BundleError, match=r"model\.encoder\.span: Input should be 'all'"):
+        open_bundle(tmp_path)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from bertserve.axes import Biases, EncoderAxes, FeedForward, Keys, LayerWeights, NormOrder, Positions, Span
 from bertserve.bundle import Head
 
 from bertexport.encoders.family import LAYER_ACTIVATION, Family, Step, linear, norm, table
-from bertexport.encoders.spec import EncoderSpec, FeedForward, Keys, LayerWeights, NormOrder, Positions, Span
+from bertexport.encoders.spec import EncoderSpec
 
 BERT_SPEC = EncoderSpec(
-    positions=Positions.TABLE,
-    norm_order=NormOrder.AFTER,
-    feed_forward=FeedForward.PLAIN,
-    span=Span.ALL,
-    keys=Keys.ALL,
-    layer_weights=LayerWeights.OWN,
+    axes=EncoderAxes(
+        positions=Positions.TABLE,
+        norm_order=NormOrder.AFTER,
+        feed_forward=FeedForward.PLAIN,
+        biases=Biases.ALL,
+        span=Span.ALL,
+        keys=Keys.ALL,
+        layer_weights=LayerWeights.OWN,
+    )
 )
 
 _LAYER = "encoder.layer.{layer}"

@@ -111,7 +111,7 @@ class Family:
             yield module, 0
         if projects and self.projection is not None:
             yield self.projection, 0
-        for layer in dict.fromkeys(map(WEIGHT_LAYERS[self.spec.layer_weights], range(layer_count))):
+        for layer in dict.fromkeys(map(WEIGHT_LAYERS[self.spec.axes.layer_weights], range(layer_count))):
             for module in self.layer.values():
                 yield module, layer
         steps = (step for head in heads for step in self.heads[head])

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bertserve.axes import FeedForward
 from bertserve.bundle import Head
 
 from bertexport.encoders.architecture import Architecture
 from bertexport.encoders.family import Family, Module
-from bertexport.encoders.spec import WEIGHT_LAYERS, FeedForward
+from bertexport.encoders.spec import WEIGHT_LAYERS
 
 # What an activation never goes below. An activation that is missing here has no known bound. The names are those of
 # `nodes.ACTIVATIONS`.
@@ -99,8 +100,8 @@ def list_parts(family: Family, architecture: Architecture) -> tuple[Part, ...]:
 
 def layer_parts(family: Family, architecture: Architecture, layer: int) -> dict[str, Part]:
     """A layer's parts, in the order in which they run, by names such as `qkv`."""
-    weights_layer = WEIGHT_LAYERS[family.spec.layer_weights](layer)
-    described = {**ATTENTION_PARTS, **FEED_FORWARD_PARTS[family.spec.feed_forward]}
+    weights_layer = WEIGHT_LAYERS[family.spec.axes.layer_weights](layer)
+    described = {**ATTENTION_PARTS, **FEED_FORWARD_PARTS[family.spec.axes.feed_forward]}
     lowest = LOWEST_OF_ACTIVATION.get(architecture.activation)
     return {
         name: Part(

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import onnx
+from bertserve.axes import Keys, Span
 from onnx import TensorProto, helper
 
-from bertexport.encoders.spec import EncoderSpec, Keys, Span
+from bertexport.encoders.spec import EncoderSpec
 from bertexport.graph.groups import Groups
 from bertexport.graph.nodes import CONTRIB_DOMAIN, NodeWriter
 
@@ -37,7 +38,7 @@ def write_attention_loop(
     go_on: a true value, with which the loop begins.
     """
     empty = writer.node("SequenceEmpty", [], f"{name}.empty", dtype=TensorProto.FLOAT)
-    body = BODIES[spec.span, spec.keys](writer, name, groups, attention_heads).write(rows)
+    body = BODIES[spec.axes.span, spec.axes.keys](writer, name, groups, attention_heads).write(rows)
     parts = writer.node("Loop", [groups.count, go_on, empty], f"{name}.groups", body=body)
     return writer.node("ConcatFromSequence", [parts], f"{name}.attended", axis=0)
 

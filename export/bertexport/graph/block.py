@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bertexport.encoders.spec import NormOrder
+from bertserve.axes import NormOrder
+
 from bertexport.graph.attention import write_attention
 from bertexport.graph.feed_forward import write_feed_forward
 from bertexport.graph.layer import Layer
@@ -12,7 +13,7 @@ from bertexport.graph.layer import Layer
 
 def write_block(layer: Layer) -> None:
     """From the layer's rows to its output."""
-    BLOCKS[layer.spec.norm_order](layer)
+    BLOCKS[layer.spec.axes.norm_order](layer)
 
 
 def _write_norms_after(layer: Layer) -> None:

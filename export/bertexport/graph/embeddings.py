@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bertserve.axes import Positions
+
 from bertexport.encoders.family import Family
-from bertexport.encoders.spec import Positions
 from bertexport.graph.modules import ModuleWriter
 from bertexport.graph.precision.contract import PartWriter
 
@@ -17,7 +18,7 @@ POSITION_TABLES: Mapping[Positions, tuple[str, ...]] = {Positions.TABLE: ("posit
 
 def summed_tables(family: Family) -> dict[str, str]:
     """Table → its input of INDICES, in the order of the sum."""
-    roles = ("word", "token_type", *POSITION_TABLES[family.spec.positions])
+    roles = ("word", "token_type", *POSITION_TABLES[family.spec.axes.positions])
     return {role: INDICES[role] for role in roles if role in family.embeddings}
 
 

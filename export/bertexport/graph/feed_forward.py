@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from bertserve.axes import FeedForward
+
 from bertexport.encoders.family import LAYER_ACTIVATION
-from bertexport.encoders.spec import FeedForward
 from bertexport.graph.layer import Layer
 
 
 def write_feed_forward(layer: Layer, rows: str) -> str:
     """Rows [tokens, hidden] → rows of the same shape, before they are added to anything."""
-    return FEED_FORWARDS[layer.spec.feed_forward](layer, rows)
+    return FEED_FORWARDS[layer.spec.axes.feed_forward](layer, rows)
 
 
 def _write_plain(layer: Layer, rows: str) -> str:

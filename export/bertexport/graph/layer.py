@@ -45,7 +45,7 @@ class Layer:
 
     def normalize(self, rows: str, role: str, output: str) -> str:
         """role: of the norm in `Family.layer`."""
-        weights_layer = WEIGHT_LAYERS[self.spec.layer_weights](self.number)
+        weights_layer = WEIGHT_LAYERS[self.spec.axes.layer_weights](self.number)
         return self.modules.normalize(rows, self.modules.weights.family.layer[role], output, weights_layer)
 
     def read(self, part: str) -> tuple[Linear, ...]:

@@ -130,6 +130,7 @@ def _describe_model(
         default_normalize=sentence.normalize,
         special_tokens=choice.special_tokens,
         label_activation=activation,
+        encoder=checkpoint.family.spec.axes,
         prompts=dict(sentence.prompts),
         default_prompt=sentence.default_prompt,
         similarity=sentence.similarity,
