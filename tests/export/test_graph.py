@@ -84,7 +84,7 @@ def graphs(precision: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {"exported": onnx.load(directory / "model.onnx"), "optimized": onnx.load(directory / "optimized.onnx")}
 
 
-def write_graph(checkpoint: Path, directory: Path, precision: Precision) -> None:
+def write_graph(checkpoint: Path, directory: Path, precision: Precision = PRECISIONS["fp32"]) -> None:
     read = read_checkpoint(checkpoint)
     architecture = read_architecture(read)
     build_graph(select_weights(read, architecture), architecture, directory, precision)
