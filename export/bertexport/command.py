@@ -11,7 +11,6 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -22,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from bertexport.errors import ExportError, explain_unexpected
+from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.interruption import exit_interrupted, ignore_interruptions, raise_when_interrupted
 from bertexport.paths import show
 from bertexport.request import ExportRequest
@@ -35,11 +35,10 @@ FAILED = 1
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 
-class Precision(StrEnum):
-    """How the bundle computes."""
-
-    FP32 = "fp32"
-    INT8 = "int8"
+def _parse_precision(name: str) -> str:
+    if name not in PRECISIONS:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, PRECISIONS))}.")
+    return name
 
 
 class Steps:
@@ -75,7 +74,9 @@ class _Console(Console):
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A local directory in Hugging Face form, or a hub id.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write the bundle to.")]
-Precise = Annotated[Precision, typer.Option(help="How the bundle computes.")]
+Precision = Annotated[
+    str, typer.Option(parser=_parse_precision, metavar=f"<{'|'.join(PRECISIONS)}>", help="How the bundle computes.")
+]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
 Verify = Annotated[Path | None, typer.Option(help="Texts to verify on, one a line, a tab between those of a pair.")]
 Calibration = Annotated[
@@ -97,7 +98,7 @@ Traceback = Annotated[
 def export(
     model: Model,
     output: Output,
-    precision: Precise = Precision.FP32,
+    precision: Precision = "fp32",
     revision: Revision = None,
     verify: Verify = None,
     calibration: Calibration = None,
@@ -116,7 +117,7 @@ def export(
         request = ExportRequest(
             model=model,
             output=output,
-            precision=precision.value,
+            precision=precision,
             revision=revision,
             verify=verify,
             calibration=calibration,

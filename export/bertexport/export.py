@@ -19,6 +19,9 @@ from bertexport.errors import ExportError, explain_unexpected
 from bertexport.fit.calibration import plan_int8, rank_parts
 from bertexport.fit.fitting import Fit, fit_int8
 from bertexport.fit.quantization import Int8Plan
+from bertexport.graph.precision.contract import Precision
+from bertexport.graph.precision.int8 import Int8
+from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.paths import decodable
 from bertexport.proof.golden_cases import choose_golden, expect_golden, make_cases
 from bertexport.proof.inputs import fill_gaps, make_items, read_long_texts, read_text_file, vary
@@ -51,7 +54,8 @@ def export_checkpoint(request: ExportRequest, progress: Progress) -> ExportResul
 
 
 def _export(request: ExportRequest, progress: Progress) -> ExportResult:
-    verification, calibration = _read_asked_texts(request)
+    precision = PRECISIONS[request.precision]
+    verification, calibration = _read_asked_texts(request, precision)
     with staged_directory(request.output, replace=request.force) as staging:
         for folder in remove_abandoned(request.output.resolve().parent):
             with progress.step(f"Removed {folder}, left by an export that was killed"):
@@ -69,12 +73,12 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
             expected = [expect(reference, item, advance) for item in items]
             golden = expect_golden(reference, choose_golden(built_in))
         build = partial(build_trial, staging, source, expected, progress)
-        if request.precision == "int8":
-            trial, notes = _build_int8(request, source, reference, calibration, build, progress)
+        if isinstance(precision, Int8):
+            trial, notes = _build_int8(precision, request, source, reference, calibration, build, progress)
         else:
             # As large as the checkpoint, and no longer needed.
             del reference
-            trial, notes = build(None), ()
+            trial, notes = build(precision), ()
         _pass_gates(trial.verdict, allow_loss=request.allow_accuracy_loss)
         with progress.step("Write golden outputs and report"):
             write_golden(staging / GOLDEN_NAME, make_cases(trial.engine, golden))
@@ -88,14 +92,14 @@ def _export(request: ExportRequest, progress: Progress) -> ExportResult:
     return result
 
 
-def _read_asked_texts(request: ExportRequest) -> tuple[list[Text] | None, list[Text] | None]:
+def _read_asked_texts(request: ExportRequest, precision: Precision) -> tuple[list[Text] | None, list[Text] | None]:
     """What to verify on, and what to fit int8 to, before anything that takes long; None for the built-in texts.
 
     Raises ExportError.
     """
-    if request.calibration is not None and request.precision != "int8":
+    if request.calibration is not None and not isinstance(precision, Int8):
         raise ExportError(
-            f"--calibration is what int8 is fitted to, and the precision is {request.precision}; "
+            f"--calibration is what int8 is fitted to, and the precision is {precision.name}; "
             "leave it out, or ask for --precision int8"
         )
     verify, calibration = request.verify, request.calibration
@@ -106,11 +110,12 @@ def _read_asked_texts(request: ExportRequest) -> tuple[list[Text] | None, list[T
 
 
 def _build_int8(
+    precision: Int8,
     request: ExportRequest,
     source: SourceModel,
     reference: Reference,
     texts: list[Text] | None,
-    build: Callable[[Int8Plan], Trial],
+    build: Callable[[Precision], Trial],
     progress: Progress,
 ) -> tuple[Trial, tuple[str, ...]]:
     """All in int8 where that passes the gates or nobody minds; else with the costliest parts kept, and a note."""
@@ -119,14 +124,18 @@ def _build_int8(
     items = make_items(source.tokenizer, varied, source.architecture, "calibration")
     with progress.step("Calibrate", len(items)) as advance:
         plan = plan_int8(reference, source.weights, source.architecture, items, advance)
+
+    def build_by(plan: Int8Plan) -> Trial:
+        return build(replace(precision, plan=plan))
+
     if request.allow_accuracy_loss:
-        return build(plan), ()
+        return build_by(plan), ()
 
     def rank() -> dict[str, float]:
         with progress.step("See what each part costs in int8"):
             return rank_parts(reference, source.weights, source.architecture, plan, items)
 
-    fit = fit_int8(plan, build, rank)
+    fit = fit_int8(plan, build_by, rank)
     return fit.trial, _note_kept(fit)
 
 

@@ -11,8 +11,9 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """model: local directory or hub id. precision: fp32 or int8. verify, calibration: files of texts instead of the
-    built-in ones. allow_accuracy_loss: write a bundle that misses its gates, in int8 throughout. force: replace output.
+    """model: local directory or hub id. precision: its name in `PRECISIONS`. verify, calibration: files of texts, in
+    place of the built-in ones. allow_accuracy_loss: write a bundle that misses its gates, in int8 throughout. force:
+    replace output.
     """
 
     model: str

@@ -21,7 +21,7 @@ from bertserve.bundle import (
 from bertserve.engine.ort.session import Engine
 
 from bertexport.errors import ExportError
-from bertexport.fit.quantization import Int8Plan
+from bertexport.graph.precision.contract import Precision
 from bertexport.graph.writer import build_graph
 from bertexport.proof.reference import Expected
 from bertexport.proof.report import Operators, check_operators, count_operators
@@ -29,10 +29,6 @@ from bertexport.proof.threads import count_threads
 from bertexport.proof.verification import Verdict, judge, run_engine
 from bertexport.request import Progress
 from bertexport.source.reader import SourceModel
-
-# Instruction sets round differently, by about 1e-5 in deep models; a wrong kernel is off by far more.
-# In int8 a difference that small may fall on either side of a step.
-GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 5e-2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,24 +42,24 @@ class Trial:
 
 
 def build_trial(
-    staging: Path, source: SourceModel, expected: list[Expected], progress: Progress, plan: Int8Plan | None
+    staging: Path, source: SourceModel, expected: list[Expected], progress: Progress, precision: Precision
 ) -> Trial:
     """Write the graph, load it, and measure it."""
     facts = source.facts
     with progress.step("Write the graph"):
-        build_graph(source.weights, source.architecture, staging, plan)
-        draft = _draft_manifest(staging, source)
+        build_graph(source.weights, source.architecture, staging, precision)
+        draft = _draft_manifest(staging, source, precision)
     with progress.step("Load the graph as the server does"):
         engine, operators = _open_engine(Bundle(path=staging, manifest=draft))
     with progress.step("Compare with PyTorch", len(expected)) as advance:
         outputs = run_engine(engine, expected, advance)
         # A score alone ranks texts, so it is judged as the number that it is.
         problem_type = ProblemType.REGRESSION if len(facts.labels) == 1 else facts.problem_type
-        verdict = judge(outputs, facts.precision, facts.heads, problem_type)
+        verdict = judge(outputs, precision.gates, facts.heads, problem_type)
     return Trial(manifest=draft, engine=engine, operators=operators, verdict=verdict)
 
 
-def _draft_manifest(staging: Path, source: SourceModel) -> Manifest:
+def _draft_manifest(staging: Path, source: SourceModel, precision: Precision) -> Manifest:
     """Already with its identity, which golden outputs and reports are no part of."""
     facts, files = source.facts, record_files(staging)
     return Manifest(
@@ -78,7 +74,7 @@ def _draft_manifest(staging: Path, source: SourceModel) -> Manifest:
         ),
         model=facts,
         files=files,
-        golden_tolerance=GOLDEN_TOLERANCE[facts.precision],
+        golden_tolerance=precision.golden_tolerance,
         accuracy={},
     )
 

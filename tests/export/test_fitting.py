@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bertexport.errors import ExportError
 from bertexport.export import export_checkpoint
-from bertexport.fit.fitting import fit_int8
+from bertexport.fit.fitting import bisect_smallest, fit_int8
 from bertexport.fit.quantization import Int8Plan
 from bertexport.proof.verification import Verdict
 from bertexport.request import ExportRequest
@@ -33,6 +33,21 @@ class Trial:
 
     plan: Int8Plan
     verdict: Verdict
+
+
+@given(low=st.integers(-3, 9), span=st.integers(0, 60), smallest=st.integers(-3, 80))
+def test_the_smallest_number_that_passes_is_found(low: int, span: int, smallest: int) -> None:
+    """With few tries, none of them outside of the bounds; and nothing is found if the highest number fails."""
+    tried: list[int] = []
+
+    def passes(number: int) -> bool:
+        tried.append(number)
+        return number >= smallest
+
+    found = bisect_smallest(passes, low, low + span)
+    assert found == (max(low, smallest) if smallest <= low + span else None)
+    assert set(tried) <= set(range(low, low + span + 1))
+    assert len(tried) <= 2 + 2 * (span + 1).bit_length()
 
 
 @given(count=st.integers(2, 60), needed=st.integers(0, 60))

@@ -14,7 +14,8 @@ import pytest
 from bertexport.encoders.architecture import read_architecture, select_weights
 from bertexport.errors import ExportError
 from bertexport.export import ExportResult
-from bertexport.fit.quantization import Int8Plan
+from bertexport.graph.precision.contract import Precision
+from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.graph.writer import build_graph
 from bertexport.proof.report import Operators, check_operators
 from bertexport.source.checkpoint import read_checkpoint
@@ -71,7 +72,7 @@ def graphs(precision: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     """The graph of a checkpoint of three layers with every head, exported and optimized."""
     directory = tmp_path_factory.mktemp("graphs")
     checkpoint = write_checkpoint(directory / "checkpoint", ALL_HEADS, num_hidden_layers=LAYERS)
-    write_graph(checkpoint, directory, Int8Plan() if precision == "int8" else None)
+    write_graph(checkpoint, directory, PRECISIONS[precision])
     options = ort.SessionOptions()
     options.optimized_model_filepath = str(directory / "optimized.onnx")
     options.log_severity_level = 3
@@ -83,10 +84,10 @@ def graphs(precision: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return {"exported": onnx.load(directory / "model.onnx"), "optimized": onnx.load(directory / "optimized.onnx")}
 
 
-def write_graph(checkpoint: Path, directory: Path, plan: Int8Plan | None = None) -> None:
+def write_graph(checkpoint: Path, directory: Path, precision: Precision = PRECISIONS["fp32"]) -> None:
     read = read_checkpoint(checkpoint)
     architecture = read_architecture(read)
-    build_graph(select_weights(read, architecture), architecture, directory, plan)
+    build_graph(select_weights(read, architecture), architecture, directory, precision)
 
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

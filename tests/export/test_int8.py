@@ -13,6 +13,7 @@ import transformers
 from bertexport.export import export_checkpoint
 from bertexport.fit.calibration import plan_int8, rank_parts
 from bertexport.fit.quantization import Int8Plan
+from bertexport.graph.precision.int8 import Int8
 from bertexport.proof.inputs import make_items, read_texts
 from bertexport.proof.reference import Reference, expect, load_reference
 from bertexport.request import ExportRequest
@@ -133,8 +134,8 @@ def test_any_parts_may_be_kept(family: str, config: dict[str, Any], kept: set[st
     )
     items = make_items(source.tokenizer, read_texts(None), source.architecture)[:FEW]
     expected = [expect(reference, item, lambda: None) for item in items]
-    plan = Int8Plan(kept=frozenset(kept))
-    figures = build_trial(tmp_path / "staging", source, expected, SilentSteps(), plan).verdict.figures
+    precision = Int8(plan=Int8Plan(kept=frozenset(kept)))
+    figures = build_trial(tmp_path / "staging", source, expected, SilentSteps(), precision).verdict.figures
     assert figures["token_cosine_min"] >= (0.99999 if kept == PARTS else 0.997)
     assert figures["masked_lm_max_relative_difference"] <= 0.05
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
-from bertexport.fit.quantization import LOWEST_OF_ACTIVATION, quantize_weight, round_rows, smoothing_scales
+from bertexport.encoders.parts import LOWEST_OF_ACTIVATION
+from bertexport.fit.quantization import quantize_weight, round_rows, smoothing_scales
 from bertexport.graph.int8_nodes import Int8Writer
 from bertexport.graph.nodes import NodeWriter, tensor_info, write_graph
 from hypothesis import given

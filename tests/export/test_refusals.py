@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 from bertexport.encoders.architecture import read_architecture, select_weights
 from bertexport.errors import ExportError, explain_unexpected
 from bertexport.export import export_checkpoint
+from bertexport.graph.precision.registry import PRECISIONS
+from bertexport.proof.gates import Gate
 from bertexport.proof.reference import load_reference
-from bertexport.proof.verification import GATES, Gate
 from bertexport.request import ExportRequest
 from bertexport.source.checkpoint import read_checkpoint
 from bertexport.source.weight_files import PickleFile, SafetensorsFile, WeightFile
@@ -385,7 +387,7 @@ def test_a_missed_gate_names_the_flag_that_lets_it_pass(
         ("int8", "token_cosine_min", {"at_least": 1.1}),
     ):
         gate = Gate(head=Head.EMBEDDING, figure=figure, **bound)
-        monkeypatch.setitem(GATES, precision, (gate,))
+        monkeypatch.setitem(PRECISIONS, precision, replace(PRECISIONS[precision], gates=(gate,)))
         with pytest.raises(ExportError, match=rf"{figure} is .*, must be .*--allow-accuracy-loss"):
             export(checkpoint, precision=precision)
 

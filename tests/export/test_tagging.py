@@ -11,6 +11,7 @@ import torch
 import transformers
 from bertexport.encoders.architecture import read_architecture, select_weights
 from bertexport.export import export_checkpoint
+from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.proof.inputs import make_items
 from bertexport.proof.reference import ReferenceOutputs, expect, load_reference
 from bertexport.proof.verification import Outputs, judge, run_engine
@@ -135,11 +136,11 @@ def outputs(checkpoint: Path, engine: Engine) -> list[Outputs]:
 @pytest.mark.parametrize("by", [0.01, np.nan], ids=["one percent", "NaN"])
 def test_one_wrong_logit_of_one_token_fails(by: float, outputs: list[Outputs]) -> None:
     """The gate is missed, and the failure names it."""
-    assert judge(outputs, "fp32", HEADS).failures == ()
+    assert judge(outputs, PRECISIONS["fp32"].gates, HEADS).failures == ()
     logits = outputs[0].actual.tag_logits.copy()
     logits[3, 1] += by
     wrong = replace(outputs[0], actual=replace(outputs[0].actual, tag_logits=logits))
-    failures = judge([wrong, *outputs[1:]], "fp32", HEADS).failures
+    failures = judge([wrong, *outputs[1:]], PRECISIONS["fp32"].gates, HEADS).failures
     assert [failure.split()[0] for failure in failures] == ["tagging_max_relative_difference"]
 
 
@@ -152,7 +153,7 @@ def test_a_label_counts_only_where_pytorch_is_decided(outputs: list[Outputs]) ->
         actual=replace(outputs[0].actual, tag_logits=actual),
         expected=ReferenceOutputs(results={**outputs[0].expected.results, Head.TOKEN_CLASSIFICATION: expected}),
     )
-    figures = judge([case], "fp32", HEADS).figures
+    figures = judge([case], PRECISIONS["fp32"].gates, HEADS).figures
     assert figures["tagging_agreement"] == pytest.approx(2 / 3)
     assert figures["tagging_undecided_share"] == 0.25
 

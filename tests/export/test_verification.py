@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from bertexport.encoders.architecture import read_architecture, select_weights
 from bertexport.encoders.bert import BERT
+from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.proof.figures import write_cosine, write_figure, write_share
 from bertexport.proof.inputs import Use, make_items, read_long_texts, read_text_file, read_texts, vary
 from bertexport.proof.reference import ReferenceOutputs, choose_classes, expect, load_reference
@@ -65,7 +66,7 @@ def shift(outputs: Outputs, name: str, by: float) -> Outputs:
 
 def test_equal_outputs_pass_every_gate(outputs: list[Outputs]) -> None:
     """All figures of all heads are there, and none fails."""
-    verdict = judge(outputs, "fp32", ALL_HEADS)
+    verdict = judge(outputs, PRECISIONS["fp32"].gates, ALL_HEADS)
     assert verdict.failures == ()
     assert len(verdict.gates) == 6
     assert verdict.figures["verified_inputs"] == 3
@@ -84,7 +85,7 @@ def test_equal_outputs_pass_every_gate(outputs: list[Outputs]) -> None:
 @pytest.mark.parametrize("by", [0.01, np.nan], ids=["one percent", "NaN"])
 def test_one_wrong_value_in_one_output_fails(output: str, figure: str, by: float, outputs: list[Outputs]) -> None:
     """The gate of that output is missed, and the failure names it."""
-    failures = judge([shift(outputs[0], output, by), *outputs[1:]], "fp32", ALL_HEADS).failures
+    failures = judge([shift(outputs[0], output, by), *outputs[1:]], PRECISIONS["fp32"].gates, ALL_HEADS).failures
     assert [failure.split()[0] for failure in failures] == [figure]
 
 
@@ -93,7 +94,7 @@ def test_one_wrong_value_in_any_layer_fails(outputs: list[Outputs]) -> None:
     layers = {layer: values.copy() for layer, values in outputs[0].actual.layers.items()}
     layers[1][2, 3] += 1
     wrong = replace(outputs[0], actual=replace(outputs[0].actual, layers=layers))
-    failures = judge([wrong, *outputs[1:]], "fp32", ALL_HEADS).failures
+    failures = judge([wrong, *outputs[1:]], PRECISIONS["fp32"].gates, ALL_HEADS).failures
     assert [failure.split()[0] for failure in failures] == ["hidden_max_relative_difference", "token_cosine_min"]
 
 
@@ -103,7 +104,7 @@ def test_a_layer_of_nan_fails_every_precision(layer: int, precision: str, output
     """Not a number is not lost among the other layers' cosines."""
     layers = {**outputs[0].actual.layers, layer: np.full_like(outputs[0].actual.layers[layer], np.nan)}
     wrong = replace(outputs[0], actual=replace(outputs[0].actual, layers=layers))
-    verdict = judge([wrong, *outputs[1:]], precision, ALL_HEADS)
+    verdict = judge([wrong, *outputs[1:]], PRECISIONS[precision].gates, ALL_HEADS)
     assert any(failure.startswith("token_cosine") for failure in verdict.failures)
     assert np.isnan(verdict.figures["pooled_cosine_mean"])
 
@@ -121,14 +122,14 @@ def decide(outputs: Outputs, actual: tuple[float, float], expected: tuple[float,
 def test_a_decision_counts_only_where_pytorch_is_decided(outputs: list[Outputs]) -> None:
     """Of two nearly equal logits either may win: the case is left out, and its share is a figure."""
     undecided, decided = decide(outputs[0], (0.0, 0.02), (0.02, 0.0)), decide(outputs[1], (2.0, 1.0), (2.0, 1.0))
-    figures = judge([undecided, decided], "fp32", ALL_HEADS).figures
+    figures = judge([undecided, decided], PRECISIONS["fp32"].gates, ALL_HEADS).figures
     assert (figures["next_sentence_agreement"], figures["next_sentence_undecided_share"]) == (1.0, 0.5)
 
 
 def test_a_decided_disagreement_counts(outputs: list[Outputs]) -> None:
     """One of two verdicts turned around is an agreement of one half."""
     turned, kept = decide(outputs[0], (0.0, 2.0), (2.0, 0.0)), decide(outputs[1], (2.0, 1.0), (2.0, 1.0))
-    assert judge([turned, kept], "fp32", ALL_HEADS).figures["next_sentence_agreement"] == 0.5
+    assert judge([turned, kept], PRECISIONS["fp32"].gates, ALL_HEADS).figures["next_sentence_agreement"] == 0.5
 
 
 def lengthen(outputs: Outputs, times: int) -> Outputs:
@@ -141,7 +142,7 @@ def lengthen(outputs: Outputs, times: int) -> Outputs:
 def test_agreement_is_told_by_length(outputs: list[Outputs]) -> None:
     """Decisions on long inputs do not hide among those on short ones; of hidden states there are none."""
     kept, turned = decide(outputs[0], (2.0, 0.0), (2.0, 0.0)), decide(outputs[0], (0.0, 2.0), (2.0, 0.0))
-    bands = judge([kept, lengthen(turned, 20)], "fp32", ALL_HEADS).bands
+    bands = judge([kept, lengthen(turned, 20)], PRECISIONS["fp32"].gates, ALL_HEADS).bands
     assert [band.agreement for band in bands if band.output == "next_sentence"] == [1.0, 0.0]
     assert {band.top5_overlap for band in bands if band.output == "masked_lm"} == {1.0}
     assert {(band.agreement, band.top5_overlap) for band in bands if band.output == "hidden"} == {(None, None)}
@@ -211,7 +212,7 @@ def test_one_lost_token_fails_every_precision(precision: str, outputs: list[Outp
     aside *= np.linalg.norm(true) / np.linalg.norm(aside)
     layers[2][3] = LOST * true + (1 - LOST**2) ** 0.5 * aside
     wrong = replace(outputs[1], actual=replace(outputs[1].actual, layers=layers))
-    verdict = judge([outputs[0], wrong, *([outputs[0]] * 40)], precision, (Head.EMBEDDING,))
+    verdict = judge([outputs[0], wrong, *([outputs[0]] * 40)], PRECISIONS[precision].gates, (Head.EMBEDDING,))
     assert verdict.figures["token_cosine_p1"] > 0.9999
     assert any(failure.startswith("token_cosine_min is 0.45, must be ≥ ") for failure in verdict.failures)
 
@@ -260,7 +261,7 @@ def test_shares_and_cosines_are_whole_only_where_they_are() -> None:
 def test_a_missed_gate_is_told_in_digits_that_show_it(outputs: list[Outputs]) -> None:
     """A relative difference just above its bound is not written as the bound."""
     missed = [shift(outputs[0], "next_sentence_logits", 1.0004e-4), *outputs[1:]]
-    failures = judge(missed, "fp32", (Head.NEXT_SENTENCE,)).failures
+    failures = judge(missed, PRECISIONS["fp32"].gates, (Head.NEXT_SENTENCE,)).failures
     assert len(failures) == 1
     assert failures[0].startswith("next_sentence_max_relative_difference is 0.000100")
     assert not failures[0].startswith("next_sentence_max_relative_difference is 0.0001,")
@@ -303,5 +304,5 @@ def test_heads_that_the_given_texts_do_not_ask_are_verified_on_built_in_ones(
 def test_a_head_without_a_figure_fails(head: Head, outputs: list[Outputs]) -> None:
     """Nothing passes for want of a text that asks for it."""
     without = [o for o in outputs if not (o.item.wanted.mask_positions or o.item.wanted.next_sentence)]
-    failures = judge(without, "fp32", ALL_HEADS).failures
+    failures = judge(without, PRECISIONS["fp32"].gates, ALL_HEADS).failures
     assert any(failure.startswith(f"no text verifies {head.value}") for failure in failures)

@@ -228,9 +228,9 @@ def _count(config: Mapping[str, Any], name: str, default: int | None = None) -> 
 
 def _position_offset(config: Mapping[str, Any], family: Family) -> int:
     """Position of the first token: one after the padding token's id in the families that count from there."""
-    if family.padding_id is None:
+    if family.spec.padding_id is None:
         return 0
-    padding_id = config.get("pad_token_id", family.padding_id)
+    padding_id = config.get("pad_token_id", family.spec.padding_id)
     if not isinstance(padding_id, int) or isinstance(padding_id, bool) or padding_id < 0:
         raise ExportError(
             f"config.json: pad_token_id is {padding_id!r}, a whole number is needed: positions begin after it"

@@ -5,6 +5,16 @@ from __future__ import annotations
 from bertserve.bundle import Head
 
 from bertexport.encoders.family import LAYER_ACTIVATION, Family, Step, linear, norm, table
+from bertexport.encoders.spec import EncoderSpec, FeedForward, Keys, LayerWeights, NormOrder, Positions, Span
+
+BERT_SPEC = EncoderSpec(
+    positions=Positions.TABLE,
+    norm_order=NormOrder.AFTER,
+    feed_forward=FeedForward.PLAIN,
+    span=Span.ALL,
+    keys=Keys.ALL,
+    layer_weights=LayerWeights.OWN,
+)
 
 _LAYER = "encoder.layer.{layer}"
 BERT_EMBEDDINGS = {
@@ -28,6 +38,7 @@ POOLER: tuple[Step, ...] = (linear("pooler.dense", "hidden", "hidden"), "tanh")
 
 BERT = Family(
     name="bert",
+    spec=BERT_SPEC,
     prefix="bert.",
     embeddings=BERT_EMBEDDINGS,
     layer=BERT_LAYER,

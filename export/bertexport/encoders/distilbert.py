@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from bertserve.bundle import Head
 
-from bertexport.encoders.bert import BERT_EMBEDDINGS, CLASSIFIER
+from bertexport.encoders.bert import BERT_EMBEDDINGS, BERT_SPEC, CLASSIFIER
 from bertexport.encoders.family import LAYER_ACTIVATION, Family, Settings, linear, norm
 
 _BLOCK = "transformer.layer.{layer}"
 
 DISTILBERT = Family(
     name="distilbert",
+    spec=BERT_SPEC,
     prefix="distilbert.",
     embeddings={role: module for role, module in BERT_EMBEDDINGS.items() if role != "token_type"},
     layer={

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from bertserve.bundle import Head
 
-from bertexport.encoders.bert import BERT_EMBEDDINGS, BERT_LAYER, CLASSIFIER
+from bertexport.encoders.bert import BERT_EMBEDDINGS, BERT_LAYER, BERT_SPEC, CLASSIFIER
 from bertexport.encoders.family import Family, linear, norm
 
 # The discriminator's own head, which tells replaced tokens, answers no method; the generator's predicts masked words.
 ELECTRA = Family(
     name="electra",
+    spec=BERT_SPEC,
     prefix="electra.",
     embeddings=BERT_EMBEDDINGS,
     layer=BERT_LAYER,

@@ -11,6 +11,8 @@ from enum import StrEnum
 
 from bertserve.bundle import Head
 
+from bertexport.encoders.spec import WEIGHT_LAYERS, EncoderSpec
+
 # In a head's steps: the activation that config.json names for the layers.
 LAYER_ACTIVATION = "hidden_act"
 
@@ -68,17 +70,17 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """embeddings, layer: role → module; token_type is missing where the model has no such table.
+    """spec: what its encoder is. embeddings, layer: role → module, without token_type if the model has no such table.
 
     projection: from the embeddings' size to the layers', where config.json's embedding_size differs from hidden_size.
     heads: the steps from the rows that a head reads to its output. marks: beginnings of the names of tensors that
     together show that a head is there. stand_ins: a tensor that may be missing → the one that then takes its place.
     prefix: of the base model's names in checkpoints of a model with heads. classes: heads → the class of `transformers`
-    that has them; together the classes of a checkpoint have all its heads. padding_id: where positions are counted
-    from the padding token's id + 1, that id by default; None where they are counted from 0.
+    that has them; together the classes of a checkpoint have all its heads.
     """
 
     name: str
+    spec: EncoderSpec
     prefix: str
     embeddings: Mapping[str, Module]
     layer: Mapping[str, Module]
@@ -88,7 +90,6 @@ class Family:
     settings: Settings = field(default_factory=Settings)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     projection: Module | None = None
-    padding_id: int | None = None
 
     @property
     def decoder(self) -> Module | None:
@@ -110,7 +111,7 @@ class Family:
             yield module, 0
         if projects and self.projection is not None:
             yield self.projection, 0
-        for layer in range(layer_count):
+        for layer in dict.fromkeys(map(WEIGHT_LAYERS[self.spec.layer_weights], range(layer_count))):
             for module in self.layer.values():
                 yield module, layer
         steps = (step for head in heads for step in self.heads[head])

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from bertserve.bundle import Head
 
-from bertexport.encoders.bert import BERT_EMBEDDINGS, BERT_LAYER, CLASSIFIER, POOLER
+from bertexport.encoders.bert import BERT_EMBEDDINGS, BERT_LAYER, BERT_SPEC, CLASSIFIER, POOLER
 from bertexport.encoders.family import Family, linear, norm
 
 ROBERTA = Family(
     name="roberta",
+    spec=replace(BERT_SPEC, padding_id=1),
     prefix="roberta.",
     embeddings=BERT_EMBEDDINGS,
     layer=BERT_LAYER,
@@ -46,7 +47,6 @@ ROBERTA = Family(
         "lm_head.decoder.weight": "embeddings.word_embeddings.weight",
         "lm_head.decoder.bias": "lm_head.bias",
     },
-    padding_id=1,
 )
 
 

@@ -6,31 +6,20 @@ Runs PyTorch's reference with hooks on its modules, on other texts than those th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from bertserve.bundle import Head
 from bertserve.engine.items import Float32s, Item
 
 from bertexport.encoders.architecture import Architecture, Weights
-from bertexport.encoders.family import Module
+from bertexport.encoders.parts import Part, PartKind, list_parts
 from bertexport.errors import ExportError
-from bertexport.fit.quantization import (
-    LOWEST_OF_ACTIVATION,
-    Int8Plan,
-    quantize_weight,
-    round_rows,
-    smoothing_scales,
-)
+from bertexport.fit.quantization import Int8Plan, quantize_weight, round_rows, smoothing_scales
 from bertexport.proof.reference import Reference
 
-# Part of a layer → the modules of the checkpoint that it is made of, which all read the same input.
-LAYER_PARTS = {"qkv": ("query", "key", "value"), "projection": ("projection",), "up": ("up",), "down": ("down",)}
-# Inputs with features that drown the others: LayerNorm outputs. Smoothing all four is slightly worse than these two.
-SMOOTHED_PARTS = ("qkv", "up")
 # Enough to rank parts, and little enough to run once for each.
 RANKING_ITEMS = 12
 
@@ -43,21 +32,19 @@ def plan_int8(
     advance: Callable[[], None],
 ) -> Int8Plan:
     """All parts in int8, smoothed by what their inputs' features reach on the items; advance after each item."""
+    smoothed = [part for part in list_parts(weights.family, architecture) if part.is_smoothed]
     largest: dict[str, Float32s] = {}
     with ExitStack() as hooks:
-        for part, modules, layer in _linear_parts(weights, architecture):
-            if part.rsplit(".", 1)[-1] in SMOOTHED_PARTS:
-                module = find_module(reference, weights, modules[0].name.format(layer=layer))
-                hooks.enter_context(_watch_input(module, partial(_widen, largest, part)))
+        for part in smoothed:
+            # All modules of a part read the same rows.
+            module = find_module(reference, weights, part.module_names[0])
+            hooks.enter_context(_watch_input(module, partial(_widen, largest, part.name)))
         for item in items:
             reference.run(item)
             advance()
-    smoothing = {
-        part: smoothing_scales(largest[part], _joined_weight(weights, modules, layer))
-        for part, modules, layer in _linear_parts(weights, architecture)
-        if part in largest
-    }
-    return Int8Plan(smoothing=smoothing)
+    return Int8Plan(
+        smoothing={part.name: smoothing_scales(largest[part.name], _joined_weight(weights, part)) for part in smoothed}
+    )
 
 
 def rank_parts(
@@ -68,21 +55,18 @@ def rank_parts(
     The outputs are the last hidden states; for the vocabulary's decoder its logits.
     """
     items = items[:RANKING_ITEMS]
-    exact = [_last_states(reference, item) for item in items]
+    exact = _run_all(reference, items)
     costs = {}
-    for part, modules, layer in _linear_parts(weights, architecture):
-        lowest = LOWEST_OF_ACTIVATION.get(architecture.activation) if part.endswith(".down") else None
+    for part in list_parts(weights.family, architecture):
+        modules = [find_module(reference, weights, name) for name in part.module_names]
+        if part.kind is PartKind.DECODER:
+            masked = [item for item in items if item.wanted.mask_positions]
+            costs[part.name] = _decoder_cost(modules[0], reference, masked)
+            continue
         with ExitStack() as rounding:
             for module in modules:
-                found = find_module(reference, weights, module.name.format(layer=layer))
-                rounding.enter_context(_round_linear(found, plan.smoothing.get(part), lowest))
-            costs[part] = _distance(exact, [_last_states(reference, item) for item in items])
-    table = find_module(reference, weights, weights.family.embeddings["word"].name)
-    with _other_weight(table, quantize_weight(table.weight.detach().numpy()).restored()):
-        costs["word_table"] = _distance(exact, [_last_states(reference, item) for item in items])
-    if weights.family.decoder is not None and Head.MASKED_LM in architecture.heads:
-        decoder = find_module(reference, weights, weights.family.decoder.name)
-        costs["mask_logits"] = _decoder_cost(decoder, reference, [item for item in items if item.wanted.mask_positions])
+                rounding.enter_context(_round(module, part, plan.smoothing.get(part.name)))
+            costs[part.name] = _distance(exact, _run_all(reference, items))
     return dict(sorted(costs.items(), key=lambda cost: -cost[1]))
 
 
@@ -95,14 +79,8 @@ def find_module(reference: Reference, weights: Weights, name: str) -> Any:
     raise ExportError(f"transformers' classes have no module {name}, which the graph is made of; this is a bug")
 
 
-def _linear_parts(weights: Weights, architecture: Architecture) -> Iterator[tuple[str, list[Module], int]]:
-    for layer in range(architecture.layer_count):
-        for part, roles in LAYER_PARTS.items():
-            yield f"layer_{layer}.{part}", [weights.family.layer[role] for role in roles], layer
-
-
-def _joined_weight(weights: Weights, modules: list[Module], layer: int) -> Float32s:
-    return np.concatenate([weights.tensors[module.tensor_names(layer)["weight"]] for module in modules])
+def _joined_weight(weights: Weights, part: Part) -> Float32s:
+    return np.concatenate([weights.tensors[module.tensor_names(part.layer)["weight"]] for module in part.modules])
 
 
 def _widen(largest: dict[str, Float32s], part: str, rows: Float32s) -> None:
@@ -124,9 +102,16 @@ def _watch_input(module: Any, see: Callable[[Float32s], None]) -> Iterator[None]
         handle.remove()
 
 
+def _round(module: Any, part: Part, smoothing: Float32s | None) -> AbstractContextManager[None]:
+    """Let a module compute as in int8."""
+    if part.kind is PartKind.WORD_TABLE:
+        return _other_weight(module, quantize_weight(module.weight.detach().numpy()).restored())
+    return _round_linear(module, smoothing, part.lowest)
+
+
 @contextmanager
-def _round_linear(module: Any, smoothing: Float32s | None, lowest: float | None = None) -> Iterator[None]:
-    """Let a linear module compute as in int8."""
+def _round_linear(module: Any, smoothing: Float32s | None, lowest: float | None) -> Iterator[None]:
+    """lowest: what no value of the input is below, None if unknown."""
     scales: Float32s = smoothing if smoothing is not None else np.ones(module.weight.shape[1], np.float32)
 
     def hook(_: Any, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -153,8 +138,9 @@ def _other_weight(module: Any, weight: Float32s) -> Iterator[None]:
         module.weight.data = original
 
 
-def _last_states(reference: Reference, item: Item) -> Float32s:
-    return reference.run(item).layers[-1]
+def _run_all(reference: Reference, items: Sequence[Item]) -> list[Float32s]:
+    """The last hidden states of each item."""
+    return [reference.run(item).layers[-1] for item in items]
 
 
 def _decoder_cost(decoder: Any, reference: Reference, items: Sequence[Item]) -> float:

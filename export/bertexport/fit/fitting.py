@@ -40,25 +40,38 @@ def fit_int8(plan: Int8Plan, build: Callable[[Int8Plan], Trial], rank: Callable[
     trial = build(plan)
     if not trial.verdict.failures:
         return Fit(trial=trial, kept={}, failures=())
-    failures, costs = trial.verdict.failures, rank()
+    failures, costs, built = trial.verdict.failures, rank(), 0
 
-    def build_without(count: int) -> Trial:
-        return build(replace(plan, kept=frozenset(list(costs)[:count])))
+    def passes(count: int) -> bool:
+        """Whether the gates hold if the `count` costliest parts are kept."""
+        nonlocal trial, built
+        trial, built = build(replace(plan, kept=frozenset(list(costs)[:count]))), count
+        return not trial.verdict.failures
 
-    failing, passing, built = 0, 1, 1
-    while (trial := build_without(passing)).verdict.failures:
-        if passing >= len(costs) - 1:
-            raise ExportError(
-                f"int8 does not suit this checkpoint: with all of it in int8 {'; '.join(failures)}; and with all but "
-                f"one part in fp32 {'; '.join(trial.verdict.failures)}; export it with --precision fp32, "
-                "or let --allow-accuracy-loss write and mark it in int8"
-            )
-        failing, passing = passing, min(2 * passing, len(costs) - 1)
-        built = passing
+    smallest = bisect_smallest(passes, 1, len(costs) - 1)
+    if smallest is None:
+        raise ExportError(
+            f"int8 does not suit this checkpoint: with all of it in int8 {'; '.join(failures)}; and with all but "
+            f"one part in fp32 {'; '.join(trial.verdict.failures)}; export it with --precision fp32, "
+            "or let --allow-accuracy-loss write and mark it in int8"
+        )
+    # The trial that is returned must be the last that was built: each one overwrites the files of the one before.
+    if built != smallest:
+        passes(smallest)
+    return Fit(trial=trial, kept=dict(list(costs.items())[:smallest]), failures=failures)
+
+
+def bisect_smallest(passes: Callable[[int], bool], low: int, high: int) -> int | None:
+    """The smallest number from `low` to `high` that passes, if all above it pass too; None if `high` fails.
+
+    Small numbers are tried first, in steps that double.
+    """
+    failing, passing, step = low - 1, low, 1
+    while not passes(passing):
+        if passing >= high:
+            return None
+        failing, passing, step = passing, min(passing + step, high), 2 * step
     while passing - failing > 1:
-        built = (failing + passing) // 2
-        trial = build_without(built)
-        failing, passing = (built, passing) if trial.verdict.failures else (failing, built)
-    if built != passing:
-        trial = build_without(passing)
-    return Fit(trial=trial, kept=dict(list(costs.items())[:passing]), failures=failures)
+        middle = (failing + passing) // 2
+        failing, passing = (failing, middle) if passes(middle) else (middle, passing)
+    return passing

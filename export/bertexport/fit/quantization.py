@@ -23,17 +23,6 @@ SHIFTED_ZERO = 16
 # How much of the inputs' range moves into the weights (Xiao et al. 2022, arXiv:2211.10438, who write α). On MiniLM 0.65
 # was the best of 0.3, 0.5, 0.65 and 0.8.
 SMOOTHING_STRENGTH = 0.65
-# What an activation never goes below; of those that are missing here nothing is known. By the names of
-# `nodes.ACTIVATIONS`.
-LOWEST_OF_ACTIVATION = {
-    "gelu": -0.1701,
-    "gelu_new": -0.1701,
-    "gelu_pytorch_tanh": -0.1701,
-    "gelu_fast": -0.1701,
-    "relu": 0.0,
-    "silu": -0.2785,
-    "swish": -0.2785,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

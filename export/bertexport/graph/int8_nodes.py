@@ -38,24 +38,25 @@ class Int8Writer:
 
     def linear(
         self, rows: str, weight: QuantizedWeight, bias: Float32s | None, output: str, *,
-        lowest: float | None = None, table: str = "",
+        lowest: float | None = None, table: str = "", name: str = "",
     ) -> str:  # fmt: skip
         """rows · weightᵀ + bias, if any. lowest: what no input goes below, where that is known and near zero.
 
         table: of that name, as `gather` has it, the weight is; it is then turned round when the graph is loaded.
+        name: what the constants are named after, if not after the output.
         """
-        writer, quantized = self._writer, self._quantize(rows, lowest)
+        writer, quantized, name = self._writer, self._quantize(rows, lowest), name or output
         if table:
             values = writer.node("Transpose", [f"{table}_table"], f"{output}.weight", perm=[1, 0])
         else:
-            values = writer.constant(f"{output}.weight", weight.values.T)
+            values = writer.constant(f"{name}.weight", weight.values.T)
         product = writer.node(
             "MatMulIntegerToFloat",
             [
                 quantized.values,
                 values,
                 writer.constant("scale_1", np.float32(1)),
-                writer.constant(f"{table}_scales" if table else f"{output}.weight_scales", weight.scales),
+                writer.constant(f"{table}_scales" if table else f"{name}.weight_scales", weight.scales),
                 writer.constant(f"zero_point_{quantized.zero_point}", np.uint8(quantized.zero_point)),
             ],
             f"{output}.product",
@@ -64,7 +65,7 @@ class Int8Writer:
         if bias is None:
             return writer.node("Mul", [product, quantized.scales], output)
         scaled = writer.node("Mul", [product, quantized.scales], f"{output}.scaled")
-        return writer.node("Add", [scaled, writer.constant(f"{output}.bias", bias)], output)
+        return writer.node("Add", [scaled, writer.constant(f"{name}.bias", bias)], output)
 
     def gather(self, table: QuantizedWeight, indices: str, name: str) -> str:
         """Rows of a table [entries, hidden] in which every entry has a scale of its own, as float32."""

@@ -80,16 +80,23 @@ class NodeWriter:
         rows = self.gather(self.constant(name, halves), indices, f"{output}.half")
         return self.node("Cast", [rows], output, to=TensorProto.FLOAT)
 
-    def linear(self, rows: str, weight: Float32s, bias: Float32s, output: str, weight_name: str = "") -> str:
-        """rows · weightᵀ + bias, weight [out, in] as checkpoints hold it. weight_name: of a constant to share as it is.
+    def linear(
+        self, rows: str, weight: Float32s, bias: Float32s | None, output: str, weight_name: str = "", name: str = ""
+    ) -> str:
+        """rows · weightᵀ + bias, if any, weight [out, in] as checkpoints hold it. weight_name: of a constant to share
+        as it is. name: what the constants are named after, if not after the output.
 
         MatMul and Add are a few per cent faster than Gemm.
         """
-        bias_name = self.constant(f"{output}.bias", bias)
+        name = name or output
+        biases = [self.constant(f"{name}.bias", bias)] if bias is not None else []
         if weight_name:
-            return self.node("Gemm", [rows, self.constant(weight_name, weight), bias_name], output, transB=1)
-        product = self.node("MatMul", [rows, self.constant(f"{output}.weight", weight.T)], f"{output}.product")
-        return self.node("Add", [product, bias_name], output)
+            return self.node("Gemm", [rows, self.constant(weight_name, weight), *biases], output, transB=1)
+        turned = self.constant(f"{name}.weight", weight.T)
+        if not biases:
+            return self.node("MatMul", [rows, turned], output)
+        product = self.node("MatMul", [rows, turned], f"{output}.product")
+        return self.node("Add", [product, *biases], output)
 
     def layer_norm(self, rows: str, weight: Float32s, bias: Float32s, epsilon: float, output: str) -> str:
         inputs = [rows, self.constant(f"{output}.weight", weight), self.constant(f"{output}.bias", bias)]

@@ -5,7 +5,7 @@ The bundle runs through the server's own engine, in mixed batches, so that what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from bertserve.heads.comparison import Decision, Difference
 from bertserve.heads.registry import HEADS
 
 from bertexport.proof.figures import write_figure
+from bertexport.proof.gates import REGRESSION_GATE, Gate
 from bertexport.proof.reference import Expected, ReferenceOutputs
 
 BATCH_ITEMS = 8
@@ -23,62 +24,8 @@ BATCH_ITEMS = 8
 LENGTH_BANDS = (16, 64, 128, 256, 512, 8192)
 # Between PyTorch's best and second best, in logits: below it, either may rightly win.
 DECISIVE_MARGIN = 0.1
-# How a head's outputs are named in figures → the figure of its decisions.
+# Outputs by their names in figures → the figure of their decisions.
 DECISIONS = {head.figure: head.agreement for head in HEADS.values() if head.agreement is not None}
-# The worst token in int8. A percentile does not see a single token that is lost. Measured with all parts in int8:
-# 0.9993 in the trained demo model, 0.9996 to 0.9999 in random models of all families and larger shapes. A token
-# whose vector points elsewhere has 0.5 or less. The gate leaves room for larger models, and finds lost tokens.
-LOWEST_TOKEN_COSINE = 0.9
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gate:
-    """A bound that a figure must keep. head: whose outputs the figure is about; asked of a bundle that has it."""
-
-    head: Head
-    figure: str
-    at_least: float | None = None
-    at_most: float | None = None
-
-    def passes(self, value: float) -> bool:
-        """NaN never passes."""
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-
-    def __str__(self) -> str:
-        return f"≥ {self.at_least:g}" if self.at_least is not None else f"≤ {self.at_most:g}"
-
-    @property
-    def bounds(self) -> tuple[float, ...]:
-        return tuple(bound for bound in (self.at_least, self.at_most) if bound is not None)
-
-
-def _gate_distances(at_most: float) -> Iterator[Gate]:
-    """A gate for every head."""
-    for head in HEADS.values():
-        yield Gate(head=head.head, figure=f"{head.figure}_max_relative_difference", at_most=at_most)
-
-
-def _gate_decisions(at_least: float, others: Mapping[Head, float]) -> Iterator[Gate]:
-    """A gate for every head that decides. others: bounds of heads that have another one."""
-    for head in HEADS.values():
-        if head.agreement is not None:
-            yield Gate(head=head.head, figure=head.agreement, at_least=others.get(head.head, at_least))
-
-
-GATES: dict[str, tuple[Gate, ...]] = {
-    "fp32": (
-        *_gate_distances(1e-4),
-        Gate(head=Head.EMBEDDING, figure="token_cosine_min", at_least=0.99999),
-    ),
-    "int8": (
-        Gate(head=Head.EMBEDDING, figure="pooled_cosine_mean", at_least=0.999),
-        Gate(head=Head.EMBEDDING, figure="token_cosine_p1", at_least=0.997),
-        Gate(head=Head.EMBEDDING, figure="token_cosine_min", at_least=LOWEST_TOKEN_COSINE),
-        *_gate_decisions(0.99, {Head.MASKED_LM: 0.97}),
-    ),
-}
-# In place of the agreement that a number, being no decision, does not have.
-REGRESSION_GATE = Gate(head=Head.SEQUENCE_CLASSIFICATION, figure="classification_max_relative_difference", at_most=0.05)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +91,12 @@ def run_engine(engine: Engine, expected: list[Expected], advance: Callable[[], N
 
 
 def judge(
-    outputs: Iterable[Outputs], precision: str, heads: tuple[Head, ...], problem_type: ProblemType | None = None
+    outputs: Iterable[Outputs],
+    gates: Iterable[Gate],
+    heads: tuple[Head, ...],
+    problem_type: ProblemType | None = None,
 ) -> Verdict:
-    """Figures, and the gates of the precision for these heads; one without its figure is missed."""
+    """Figures, and those of the gates that are about these heads; one without its figure is missed."""
     differences: list[Difference] = []
     decisions: list[Decision] = []
     lengths = []
@@ -165,23 +115,24 @@ def judge(
         "verified_inputs": float(len(lengths)),
         "verified_tokens": float(sum(lengths)),
     }
-    asked = [gate for gate in _choose_gates(precision, problem_type) if gate.head in heads]
-    gates = tuple(gate for gate in asked if gate.figure in figures)
-    missing = (f"no text verifies {gate.head.value} ({gate.figure})" for gate in asked if gate not in gates)
-    missed = (_tell_missed(gate, figures[gate.figure]) for gate in gates if not gate.passes(figures[gate.figure]))
+    asked = [gate for gate in _adapt(gates, problem_type) if gate.head in heads]
+    shown = tuple(gate for gate in asked if gate.figure in figures)
+    missing = (f"no text verifies {gate.head.value} ({gate.figure})" for gate in asked if gate not in shown)
+    missed = (_tell_missed(gate, figures[gate.figure]) for gate in shown if not gate.passes(figures[gate.figure]))
     failures = (*missing, *missed)
     bands = tuple(_bands(differences, decisions))
-    return Verdict(figures=figures, layers=layers, bands=bands, gates=gates, failures=failures)
+    return Verdict(figures=figures, layers=layers, bands=bands, gates=shown, failures=failures)
 
 
 def _tell_missed(gate: Gate, value: float) -> str:
     return f"{gate.figure} is {write_figure(value, *gate.bounds, digits=3)}, must be {gate}"
 
 
-def _choose_gates(precision: str, problem_type: ProblemType | None) -> list[Gate]:
+def _adapt(gates: Iterable[Gate], problem_type: ProblemType | None) -> list[Gate]:
+    """Numbers decide nothing, so they are judged by how near they lie."""
     if problem_type is not ProblemType.REGRESSION:
-        return list(GATES[precision])
-    return [REGRESSION_GATE if gate.figure == "classification_agreement" else gate for gate in GATES[precision]]
+        return list(gates)
+    return [REGRESSION_GATE if gate.figure == "classification_agreement" else gate for gate in gates]
 
 
 def _difference_figures(differences: list[Difference]) -> dict[str, float]:

@@ -1,0 +1,1 @@
+"""How a graph computes: one file a precision."""

@@ -1,0 +1,9 @@
+"""The precisions that a bundle can have, by name."""
+
+from __future__ import annotations
+
+from bertexport.graph.precision.contract import Precision
+from bertexport.graph.precision.fp32 import Fp32
+from bertexport.graph.precision.int8 import Int8
+
+PRECISIONS: dict[str, Precision] = {precision.name: precision for precision in (Fp32(), Int8())}
