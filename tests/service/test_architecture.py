@@ -159,7 +159,7 @@ def test_the_graph_is_measured_as_it_is_served() -> None:
 
 
 def test_export_uses_of_the_server_what_it_verifies_with() -> None:
-    """bertexport imports of bertserve the axes, bundle, heads, tokenizer, engine and process, and nothing above them."""
+    """bertexport imports of bertserve axes, bundle, heads, tokenizer, engine and process, and nothing above them."""
     used = {name for path in sources("bertexport").values() for name in imports(path)} & SERVER.keys()
     assert {room(name) for name in used} <= {"axes", "bundle", "heads", "tokenizer", "process", *ENGINE}
 
