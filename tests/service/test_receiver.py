@@ -117,7 +117,8 @@ async def test_small_requests_make_up_for_a_large_one(one_slow_slot: Receiver) -
     assert not waiting.done()
     blocking[0].message.set_result(SMALL)
     assert await waiting == SMALL
-    blocking[1].message.set_result(SMALL)
+    for call in blocking[1:]:
+        call.message.set_result(SMALL)
     await asyncio.gather(*others)
     again = [receive(one_slow_slot, Call("heavy")) for _ in range(LARGE_SLOTS)]
     assert await receive(one_slow_slot, came("mixed", SMALL)) == SMALL

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
 TEXT = "the cat sat on the mat"
 CALL_SECONDS = 10.0
-# Newcomers come one after the other, with such a pause.
+# Between a newcomer and the next one.
 NEWCOMER_PAUSE_SECONDS = 0.2
 OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
 
@@ -78,22 +77,11 @@ def count_calls(durations: Sequence[float]) -> Calls:
     return Calls(seconds=tuple(answered), failed=len(durations) - len(answered))
 
 
-class Newcomers(threading.Thread):
-    """Callers that each connect, call once and leave, one after the other, until `stop`."""
-
-    def __init__(self, target: str) -> None:
-        super().__init__(daemon=True)
-        self._target = target
-        self._stopped = threading.Event()
-        self._durations: list[float] = []
-
-    def run(self) -> None:
-        while not self._stopped.wait(NEWCOMER_PAUSE_SECONDS):
-            with connected(self._target) as caller:
-                self._durations.append(caller.call())
-
-    def stop(self) -> Calls:
-        """Wait for the last of them, and return their calls."""
-        self._stopped.set()
-        self.join()
-        return count_calls(self._durations)
+def call_as_newcomers(target: str, seconds: float) -> Calls:
+    """Connect, call once and leave, again and again for this long."""
+    end, durations = time.perf_counter() + seconds, []
+    while time.perf_counter() < end:
+        with connected(target) as caller:
+            durations.append(caller.call())
+        time.sleep(NEWCOMER_PAUSE_SECONDS)
+    return count_calls(durations)

@@ -25,7 +25,7 @@ Servers = Annotated[
     list[str] | None,
     typer.Option("--server", metavar="NAME=PYTHON", help="Python of an installation; several are measured by turns."),
 ]
-Seconds = Annotated[float, typer.Option(min=0.5, help="How long the small caller calls, alone and during each flood.")]
+Seconds = Annotated[float, typer.Option(min=0.5, help="How long each caller calls, alone and during each flood.")]
 RoundsOf = Annotated[int, typer.Option(min=1, help="How often each flood is sent to each server.")]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="File to write the figures to.")]
 

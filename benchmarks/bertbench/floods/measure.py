@@ -15,7 +15,7 @@ from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 
 from bertbench.errors import BenchError
 from bertbench.floods.attacks import EMBED, Flood, flooding, make_floods
-from bertbench.floods.caller import Caller, Calls, Newcomers, connected, gather_calls
+from bertbench.floods.caller import Caller, Calls, call_as_newcomers, connected, gather_calls
 from bertbench.progress import Progress
 from bertbench.serving.server_process import ServerProcess, started
 
@@ -43,7 +43,7 @@ class FloodRun:
 def measure_floods(
     bundle: Path, servers: Mapping[str, Path], seconds: float, rounds: int, progress: Progress
 ) -> list[FloodRun]:
-    """servers: a name, and the Python that runs it. seconds: of the caller alone, and again during the flood.
+    """servers: a name, and the Python that runs it. seconds: of the caller alone, again in the flood, and of newcomers.
 
     Raises BenchError.
     """
@@ -87,13 +87,11 @@ def _measure_flood(name: str, flood: Flood, server: ServerProcess, caller: Calle
     Path(f"/proc/{server.process_id}/clear_refs").write_text(RESET_PEAK, encoding="ascii")
     idle_bytes = server.memory_bytes()
     with flooding(flood, server.target):
-        newcomers = Newcomers(server.target)
-        newcomers.start()
         flooded = caller.call_for(seconds)
-        newcomer_calls = newcomers.stop()
+        newcomers = call_as_newcomers(server.target, seconds)
     return FloodRun(
         server=name, flood=flood.name, peak_bytes=server.peak_memory_bytes() - idle_bytes, alone=alone,
-        flooded=flooded, newcomers=newcomer_calls,
+        flooded=flooded, newcomers=newcomers,
     )  # fmt: skip
 
 

@@ -130,6 +130,22 @@ def startup(
     _show(bundle, findings_table("Startup", [*startup_findings(found)]), asdict(found), json_file)
 
 
+@app.command("call-cost")
+def call_cost(
+    bundle: BundlePath,
+    rounds: Annotated[int, typer.Option(min=1, help="How often both are measured, in turn.")] = 15,
+    calls: Annotated[int, typer.Option(min=100, help="Calls of each in a round.")] = 2_000,
+    json_file: JsonFile = None,
+) -> None:
+    """What an Embed of one text costs the event loop, beside a bare handler with a ready answer."""
+    from bertbench.serving.call_cost import measure_call_cost
+    from bertbench.serving.findings import call_cost_findings, findings_table
+    from bertbench.serving.workload import open_bundle
+
+    found = measure_call_cost(open_bundle(bundle), rounds, calls)
+    _show(bundle, findings_table("Cost of a call", [*call_cost_findings(found)]), asdict(found), json_file)
+
+
 def _show(bundle: Path, table: RenderableType, figures: dict[str, Any], json_file: Path | None) -> None:
     machine, console = describe_machine(), figures_console()
     console.print(f"{bundle}, {machine}", highlight=False)

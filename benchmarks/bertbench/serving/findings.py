@@ -9,6 +9,7 @@ from statistics import median
 from rich.table import Table
 
 from bertbench.load.tables import seconds_text, statuses_text
+from bertbench.serving.call_cost import CallCost
 from bertbench.serving.cancellations import Cancellations
 from bertbench.serving.memory import Memory
 from bertbench.serving.neighbours import SHORT_TOKENS, Neighbours
@@ -22,6 +23,7 @@ FLAT_MEMORY = 1.05
 LOAD_PEAK = 1.5
 IDLE_CORES = 0.01
 START_TO_READY = 3.0
+CALL_TO_BARE = 1.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,3 +159,14 @@ def startup_findings(found: Startup) -> Iterator[Finding]:
 
 def _p50_p99(p50: float, p99: float) -> str:
     return f"{seconds_text(p50)}, {seconds_text(p99)}"
+
+
+def call_cost_findings(found: CallCost) -> Iterator[Finding]:
+    yield Finding(name="event loop a call, ours", value=f"{median(found.ours):.1f} µs")
+    yield Finding(name="event loop a call, a bare handler", value=f"{median(found.bare):.1f} µs")
+    yield Finding(
+        name="ours ÷ bare, median of the rounds",
+        value=f"{found.ratio:.2f} ({min(found.ours) / min(found.bare):.2f} by the least of each)",
+        bound=f"≤ {CALL_TO_BARE}",
+        met=found.ratio <= CALL_TO_BARE,
+    )

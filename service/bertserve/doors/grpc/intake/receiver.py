@@ -24,8 +24,8 @@ PROMPT_SECONDS = 0.25
 # A request in a slow slot that is not complete by then is rejected.
 SLOWEST_SECONDS = 60.0
 
-# More large requests at a time would come no sooner, and would block the event loop for longer.
-SMALL_SLOTS, NEW_SLOTS, LARGE_SLOTS = 16, 4, 2
+# More requests of unknown or large size at a time would come no sooner, and block the event loop for longer.
+SMALL_SLOTS, NEW_SLOTS, LARGE_SLOTS = 32, 2, 1
 
 # Calls that wait for a slot of one kind. Each may have sent SMALL_BYTES; above it, the longest queue loses a call.
 MAX_WAITING = 4096

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 # This is many times what an engine can take, and a fraction of the event loop's time.
-LARGE_BYTES_PER_SECOND = 128 * 1024 * 1024
+LARGE_BYTES_PER_SECOND = 32 * 1024 * 1024
 
 # Many slow requests that end together delay the next large one by no more than this.
 LONGEST_SECONDS = 0.5
