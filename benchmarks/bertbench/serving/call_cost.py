@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Any, cast
 
 import grpc
 import uvloop
@@ -31,6 +32,7 @@ TEXT = "the cat sat on the mat"
 CALLERS = 8
 WARM_UP_CALLS = 500
 SERVE = "from bertbench.serving.call_cost import serve; serve()"
+SERVICE = pb.DESCRIPTOR.services_by_name["BertService"].full_name
 CALL = "from bertbench.serving.call_cost import call; call()"
 
 
@@ -64,54 +66,58 @@ def call() -> None:
     uvloop.run(_call_when_told())
 
 
-class BareServicer(pb_grpc.BertServiceServicer):
-    """Answers every Embed with the same answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """A process that calls when it is told to."""
 
-    def __init__(self, answer: pb.EmbedResponse) -> None:
-        self._answer = answer
-
-    async def Embed(self, request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:  # noqa: ARG002, N802
-        return self._answer
+    orders: asyncio.StreamWriter
+    answers: asyncio.StreamReader
 
 
 async def _measure(path: Path, rounds: int, calls: int) -> dict[str, list[float]]:
-    async with ready_serving(path) as ours, _caller() as caller:
-        async with _bare_server(await _embed(ours)) as bare:
-            targets = {"ours": ours, "bare": bare}
-            for target in targets.values():
-                await _spend(caller, target, WARM_UP_CALLS)
-            costs: dict[str, list[float]] = {name: [] for name in targets}
-            for _ in range(rounds):
-                for name, target in targets.items():
-                    costs[name].append(1e6 * await _spend(caller, target, calls) / calls)
+    async with ready_serving(path) as ours, _caller() as caller, _bare_server(await _embed(ours)) as bare:
+        targets = {"ours": ours, "bare": bare}
+        for target in targets.values():
+            await _spend(caller, target, WARM_UP_CALLS)
+        costs: dict[str, list[float]] = {name: [] for name in targets}
+        for _ in range(rounds):
+            for name, target in targets.items():
+                costs[name].append(1e6 * await _spend(caller, target, calls) / calls)
     return costs
 
 
-async def _spend(caller: asyncio.subprocess.Process, target: str, calls: int) -> float:
+async def _spend(caller: Caller, target: str, calls: int) -> float:
     """Processor seconds of this thread, which is the loop's, until so many calls are answered."""
-    assert caller.stdin is not None
-    assert caller.stdout is not None
     began = time.thread_time()
-    caller.stdin.write(f"{target} {calls}\n".encode())
-    await caller.stdout.readline()
+    caller.orders.write(f"{target} {calls}\n".encode())
+    await caller.answers.readline()
     return time.thread_time() - began
 
 
 @contextlib.asynccontextmanager
-async def _caller() -> AsyncIterator[asyncio.subprocess.Process]:
+async def _caller() -> AsyncIterator[Caller]:
     pipe = asyncio.subprocess.PIPE
-    caller = await asyncio.create_subprocess_exec(sys.executable, "-c", CALL, stdin=pipe, stdout=pipe)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", CALL, stdin=pipe, stdout=pipe)
     try:
-        yield caller
+        yield Caller(
+            orders=cast("asyncio.StreamWriter", process.stdin), answers=cast("asyncio.StreamReader", process.stdout)
+        )
     finally:
-        caller.kill()
-        await caller.wait()
+        process.kill()
+        await process.wait()
 
 
 @contextlib.asynccontextmanager
 async def _bare_server(answer: pb.EmbedResponse) -> AsyncIterator[str]:
+    """A server that gives the same answer to every Embed."""
+
+    async def embed(request: pb.EmbedRequest, context: object) -> pb.EmbedResponse:  # noqa: ARG001
+        return answer
+
+    decode, encode = pb.EmbedRequest.FromString, pb.EmbedResponse.SerializeToString
+    handler = grpc.unary_unary_rpc_method_handler(cast("Any", embed), decode, encode)  # typed for synchronous servers
     server = grpc.aio.server()
-    pb_grpc.add_BertServiceServicer_to_server(BareServicer(answer), server)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Embed": handler}),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

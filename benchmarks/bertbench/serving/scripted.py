@@ -82,7 +82,7 @@ class ReadyTokenizer(Tokenizer):
 @contextlib.asynccontextmanager
 async def ready_serving(path: Path) -> AsyncIterator[str]:
     """HOST:PORT of a gRPC door on a scripted serving, with the settings that a server has by default."""
-    settings, metrics = Settings(bundles=(str(path),), port=0, metrics_port=0), Metrics()
+    settings, metrics = Settings.model_validate({"bundles": [str(path)], "port": 0, "metrics_port": 0}), Metrics()
     runtime = RUNTIMES[DEFAULT_RUNTIME] = ReadyRuntime(RUNTIMES[DEFAULT_RUNTIME])
     open_door = prepare_grpc_door(settings, metrics)
     async with open_serving(settings, metrics) as serving, open_door(_scripted(serving)) as door:
