@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -35,11 +36,14 @@ class ScriptedServer(bert_service_pb2_grpc.BertServiceServicer):
     answers: list[Message] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     health: health.HealthServicer = field(default_factory=health.HealthServicer)
+    # How long each answer takes at least.
+    delay_seconds: float = 0.0
 
     def Embed(self, request: Message, context: grpc.ServicerContext) -> Message:  # noqa: N802 — the API's name
         metadata = dict(context.invocation_metadata())
         self.arrivals.append(Arrival(request, metadata, context.time_remaining()))
         answer = self.answers.pop(0)
+        time.sleep(self.delay_seconds)
         if isinstance(answer, status_pb2.Status):
             context.abort_with_status(rpc_status.to_status(answer))
         return answer

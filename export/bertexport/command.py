@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from bertexport.errors import ExportError, explain_unexpected
-from bertexport.graph.precision.registry import PRECISIONS
+from bertexport.graph.precision.names import PRECISION_NAMES
 from bertexport.interruption import exit_interrupted, ignore_interruptions, raise_when_interrupted
 from bertexport.paths import show
 from bertexport.request import ExportRequest
@@ -36,8 +36,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 
 
 def _parse_precision(name: str) -> str:
-    if name not in PRECISIONS:
-        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, PRECISIONS))}.")
+    if name not in PRECISION_NAMES:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(map(repr, PRECISION_NAMES))}.")
     return name
 
 
@@ -75,7 +75,8 @@ class _Console(Console):
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A local directory in Hugging Face form, or a hub id.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Directory to write the bundle to.")]
 Precision = Annotated[
-    str, typer.Option(parser=_parse_precision, metavar=f"<{'|'.join(PRECISIONS)}>", help="How the bundle computes.")
+    str,
+    typer.Option(parser=_parse_precision, metavar=f"<{'|'.join(PRECISION_NAMES)}>", help="How the bundle computes."),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a hub id.")]
 Verify = Annotated[Path | None, typer.Option(help="Texts to verify on, one a line, a tab between those of a pair.")]

@@ -25,6 +25,7 @@ from bertexport.graph.feed_forward import FEED_FORWARDS
 from bertexport.graph.precision.contract import Precision
 from bertexport.graph.precision.fp32 import Fp32
 from bertexport.graph.precision.int8 import Int8
+from bertexport.graph.precision.names import PRECISION_NAMES
 from bertexport.graph.precision.registry import PRECISIONS
 from bertexport.graph.writer import build_graph
 from bertexport.source.checkpoint import read_checkpoint
@@ -142,3 +143,9 @@ def run(weights: Weights, architecture: Architecture, precision: Precision, dire
     }
     (rows,) = session.run([f"hidden_{LAYERS}"], fed)
     return rows
+
+
+def test_every_precision_is_registered_by_its_name() -> None:
+    """The command line shows the names without loading the precisions."""
+    assert [*PRECISIONS] == [*PRECISION_NAMES]
+    assert [precision.name for precision in PRECISIONS.values()] == [*PRECISION_NAMES]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from bertserve.bundle import Pooling, read_bundle
 from bertserve.doors.grpc.sizes import MessageSizes, TensorSizes
-from bertserve.engine.ort.session import Engine
+from bertserve.engine.opening import open_engine
 from bertserve.errors import InvalidInput
 from bertserve.models import ServedModel
 from bertserve.tasks.asks import Aggregation, Ask, EmbedAsk, FillMaskAsk, LayerMerge, TagAsk, VectorType
@@ -44,7 +44,7 @@ def models() -> dict[str, ServedModel]:
 def _load(path: Path) -> ServedModel:
     bundle = read_bundle(path)
     tokenizer = Tokenizer(bundle.tokenizer_path, bundle.model)
-    return ServedModel(name=path.name, bundle=bundle, tokenizer=tokenizer, engine=Engine(bundle, threads=1), golden=())
+    return ServedModel(name=path.name, bundle=bundle, tokenizer=tokenizer, engine=open_engine(bundle, 1), golden=())
 
 
 def count(model: ServedModel, **ask: object) -> Counts:
