@@ -11,13 +11,13 @@ from google.protobuf.message import Message
 
 from bertapi.errors import BertError
 
-# What a server takes by default (its --max-request-bytes). It does not tell its own limit.
+# A server's default limit (its --max-request-bytes). A server does not tell the limit that it has.
 LARGEST_REQUEST_BYTES = 4 * 2**20
 
-# The list of a request, whichever of these it has.
+# Names of the list of inputs. A request has one of them, or no list.
 LISTS = ("inputs", "candidates")
 
-# At most, of an item beside its content: a tag of one byte, and the size.
+# Upper bound of an item's bytes beside its content: a tag of one byte, and the size.
 ITEM_OVERHEAD_BYTES = 6
 
 

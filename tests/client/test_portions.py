@@ -106,7 +106,7 @@ async def test_an_input_larger_than_a_request_names_flag_and_stream(server):
 
 
 async def test_a_fault_in_a_later_request_has_its_index_in_the_list(server):
-    """Of both clients; in the message and in the field."""
+    """Both clients have it in the message and in the field."""
     texts = [*TEXTS, ""]
     with api.BertClient(server.target) as client, pytest.raises(api.InvalidInputError) as caught:
         client.embed(texts, truncation="end")

@@ -17,7 +17,7 @@ SMALL, LARGE = b"small", b"l" * 100_000
 
 @dataclass(eq=False)
 class Call:
-    """Of a connection, whose message comes when the test says so. reads: how often the receiver asked for it."""
+    """A call whose message comes when the test says so. reads: how often the receiver asked for the message."""
 
     connection: str
     message: asyncio.Future[object] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
