@@ -50,7 +50,8 @@ def vary(texts: list[Text] | None, use: Use = "verify", *, masked: bool) -> list
         return list(_vary(_read_built_in(use), mask))
     copies = (_mask(text.text, text.text_pair, first=index) for index, text in enumerate(texts)) if masked else ()
     # A text with masks of its own has no copy; neither has one that is too short to lose a word.
-    return [*texts, *(copy for copy in copies if copy not in texts)]
+    given = set(texts)
+    return [*texts, *(copy for copy in copies if copy not in given)]
 
 
 def read_long_texts(architecture: Architecture) -> list[Text]:
