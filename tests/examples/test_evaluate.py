@@ -124,6 +124,7 @@ def test_checkpoint_without_a_next_sentence_head_is_refused(tmp_path: Path) -> N
         CheckpointSource(checkpoint)
 
 
+@pytest.mark.slow
 def test_what_the_server_refuses_ends_the_evaluation(target: str) -> None:
     """In the server's own words."""
     with ServerSource(target, "none") as source, pytest.raises(EvaluationError, match="no such model; served here: "):
