@@ -9,7 +9,6 @@ mend_streams()
 
 import asyncio
 import contextlib
-import gc
 import io
 import os
 import signal
@@ -22,6 +21,7 @@ import uvloop
 from bertserve.bundle import BundleError
 from bertserve.doors.door import ServerError
 from bertserve.observe.logs import finish_logs, log_failure, log_warning, start_logs
+from bertserve.process.garbage import spare_loaded
 from bertserve.settings import Settings, SettingsError, read_settings
 
 try:
@@ -42,10 +42,6 @@ LAST_LINES_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 LOST = 3
-
-# New objects after which the garbage collector looks at the young ones. Those of a call are gone without it, so that
-# Python's own 700 mostly finds calls under way, again and again.
-COLLECT_AFTER_OBJECTS = 5_000
 
 
 def main() -> None:
@@ -89,7 +85,7 @@ async def _serve(settings: Settings) -> int:
     """The exit status."""
     stop = asyncio.Event()
     async with open_server(settings) as server:
-        _spare_loaded()
+        spare_loaded()
         for number in _stop_signals():
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         _announce(f"ready: {server.addresses}\n")
@@ -118,13 +114,6 @@ def _stop_signals() -> list[signal.Signals]:
     """Those that end the server."""
     hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     return [number for number in STOP_SIGNALS if number is not signal.SIGHUP or hangs_up]
-
-
-def _spare_loaded() -> None:
-    """Keep the garbage collector away from what was loaded and stays: that took a tenth of the event loop's time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
 
 
 def _leave(status: int) -> NoReturn:

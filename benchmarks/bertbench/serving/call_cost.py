@@ -1,8 +1,8 @@
 """What a call costs the event loop, beside a bare gRPC handler that decodes the request and returns a ready answer.
 
-Both servers share one event loop in a process of its own, and take turns. Engine and tokenizer of ours are scripted, so
-the figure holds what a call passes on the loop: the chain, the tasks, the queue, and its answer. The calls come from
-another process. Processor time is that of the loop's thread alone.
+Both servers share one event loop in a process of its own, which collects garbage as a server does. They take turns.
+Engine and tokenizer of ours are scripted, so the figure holds what a call passes on the loop: the chain, the tasks, the
+queue, and its answer. The calls come from another process. Processor time is that of the loop's thread alone.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import uvloop
 from bertapi.v1 import bert_service_pb2 as pb
 from bertapi.v1 import bert_service_pb2_grpc as pb_grpc
 from bertserve.bundle import Bundle
+from bertserve.process.garbage import spare_loaded
 
 from bertbench.serving.scripted import ready_serving
 
@@ -76,6 +77,7 @@ class Caller:
 
 async def _measure(path: Path, rounds: int, calls: int) -> dict[str, list[float]]:
     async with ready_serving(path) as ours, _caller() as caller, _bare_server(await _embed(ours)) as bare:
+        spare_loaded()
         targets = {"ours": ours, "bare": bare}
         for target in targets.values():
             await _spend(caller, target, WARM_UP_CALLS)

@@ -1,7 +1,8 @@
-"""Answers calls of methods that are not served by UNIMPLEMENTED, whatever bytes their names are.
+"""Accepts calls: answers those of methods that are not served by UNIMPLEMENTED, whatever bytes their names are.
 
 grpc.aio of grpcio 1.85 decodes the name of such a method as UTF-8 in the loop that accepts every call. A name that is
-not UTF-8 ends that loop, and the port with it. The server here takes those calls itself and leaves their names encoded.
+not UTF-8 ends that loop, and the port with it. The same loop does some work for every served method at each call. The
+server here takes all calls itself, each method's in a task of its own, and leaves the names of others encoded.
 It needs private names of grpcio. If a grpcio lacks one, gRPC's own server is used instead, and the log says so.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, cast
 
 import grpc
@@ -27,6 +29,7 @@ _NEEDED = (
     (cygrpc, "AioServer"),
     (cygrpc, "AioServer._make_request_call_future"),
     (cygrpc, "AioServer._request_call"),
+    (cygrpc, "AioServer._request_registered_call"),
     (cygrpc, "_MethodResolver"),
     (cygrpc, "_handle_rpc"),
     (cygrpc, "_schedule_rpc_coro"),
@@ -61,28 +64,54 @@ def _has(owner: Any, name: str) -> bool:
 def _make_name_blind_server(interceptors: _Interceptors, options: _Options) -> _server.Server:
     # Defined here because its base class may be missing.
     class Acceptor(cygrpc.AioServer):  # type: ignore[misc]  # has no stubs
+        def __init__(self) -> None:
+            super().__init__(asyncio.get_running_loop(), None, (), tuple(interceptors), tuple(options), None)
+            self._served: dict[str, Any] = {}
+
+        def add_registered_method_handlers(self, handlers: dict[str, Any]) -> None:
+            super().add_registered_method_handlers(handlers)
+            self._served.update(handlers)
+
         def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
-            """Return a future of the next call of a method, or, for None, a task that takes all unserved calls."""
-            if method is not None:
-                return super()._make_request_call_future(method)  # type: ignore[no-any-return]
-            return asyncio.get_running_loop().create_task(refuse_unserved(self))
+            """Return a task that takes all calls of a method, or, for None, all unserved calls.
+
+            gRPC expects a future of the next call, and waits for those of all methods again after each call.
+            """
+            loop = asyncio.get_running_loop()
+            if method is None:
+                return loop.create_task(refuse_unserved(self))
+            request = partial(self._request_registered_call, method)
+            return loop.create_task(_accept(request, method.decode(), self._served, tuple(interceptors)))
 
     class Server(_server.Server):
         def __init__(self) -> None:
             self._loop = asyncio.get_running_loop()
-            self._server = Acceptor(self._loop, None, (), tuple(interceptors), tuple(options), None)
+            self._server = Acceptor()
 
     return Server()
 
 
 async def refuse_unserved(acceptor: Any) -> None:
     """Answer every call of a method that is not served, until gRPC's own error says that the server stops."""
+    await _accept(acceptor._request_call, "", {}, ())  # noqa: SLF001
+
+
+async def _accept(
+    request: Callable[[], Awaitable[Any]], name: str, served: dict[str, Any], interceptors: _Interceptors
+) -> None:
+    """Handle every call that comes, until gRPC's own error says that the server stops. request: awaits the next call.
+
+    name: of the calls' method. served: handlers by name; a call of any other method is answered by UNIMPLEMENTED.
+    """
     loop = asyncio.get_running_loop()
-    served = cygrpc._MethodResolver([], {})  # noqa: SLF001 - resolves no method
-    refusals = set()
+    resolver = cygrpc._MethodResolver([], served)  # noqa: SLF001
+    open_calls = set()
+
+    def handle(call: Any) -> None:
+        handling = cygrpc._handle_rpc(name, resolver, interceptors, call, loop, False)  # noqa: SLF001
+        task = loop.create_task(cygrpc._schedule_rpc_coro(handling, call, loop, name))  # noqa: SLF001
+        open_calls.add(task)
+        task.add_done_callback(open_calls.discard)
+
     while True:
-        call = await acceptor._request_call()  # noqa: SLF001
-        handling = cygrpc._handle_rpc("", served, (), call, loop, False)  # noqa: SLF001
-        refusal = loop.create_task(cygrpc._schedule_rpc_coro(handling, call, loop, ""))  # noqa: SLF001
-        refusals.add(refusal)
-        refusal.add_done_callback(refusals.discard)
+        handle(await request())

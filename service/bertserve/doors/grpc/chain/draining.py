@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
 
 from bertserve.doors.grpc.calls import Context, when_done
 from bertserve.doors.grpc.handlers import STREAM_STREAM, UNARY_UNARY, Handler, Respond, RespondStream, kind_of
-from bertserve.drain import Drain
+from bertserve.drain import Drain, OpenCall
 from bertserve.errors import EngineUnavailable
 from bertserve.observe.metrics import Metrics
 
@@ -34,8 +34,11 @@ class DrainLink:
         respond: Respond = cast("Any", handler.unary_unary)  # typed for synchronous servers
 
         async def counted(request: Any, context: Context) -> Any:
-            with self._entered(context):
+            call = self._enter(context)
+            try:
                 return await respond(request, context)
+            finally:
+                _leave_cancelled(call, context)
 
         return grpc.unary_unary_rpc_method_handler(counted, handler.request_deserializer, handler.response_serializer)
 
@@ -43,17 +46,19 @@ class DrainLink:
         respond: RespondStream = cast("Any", handler.stream_stream)
 
         async def counted(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any]:
-            with self._entered(context):
+            call = self._enter(context)
+            try:
                 async with aclosing(respond(requests, context)) as responses:
                     async for response in responses:
                         yield response
+            finally:
+                _leave_cancelled(call, context)
 
         return grpc.stream_stream_rpc_method_handler(
             cast("Any", counted), handler.request_deserializer, handler.response_serializer
         )
 
-    @contextmanager
-    def _entered(self, context: Context) -> Iterator[None]:
+    def _enter(self, context: Context) -> OpenCall:
         """Count the call in until its last byte is sent, which is later than the return of its handler."""
         try:
             call = self._drain.enter()
@@ -61,8 +66,10 @@ class DrainLink:
             self._rejected.inc()
             raise
         when_done(context, call.leave)
-        try:
-            yield
-        finally:
-            if context.cancelled():  # perhaps before the callback was there
-                call.leave()
+        return call
+
+
+def _leave_cancelled(call: OpenCall, context: Context) -> None:
+    """Count a cancelled call out: perhaps it was cancelled before the callback was there."""
+    if context.cancelled():
+        call.leave()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 import grpc
@@ -36,6 +37,18 @@ REMEMBERED_CONNECTIONS = 4096
 Slots: TypeAlias = "FairSlots[asyncio.Future[None]]"
 
 
+@dataclass(slots=True, eq=False)
+class Reception:
+    """One request on its way. slots: of which it has one, None if it gave that back. is_slow: it has a slow slot.
+
+    rejection: why it is rejected if its time ends.
+    """
+
+    slots: Slots | None
+    is_slow: bool = False
+    rejection: str = ""
+
+
 class Receiver:
     """Receives the one message of each unary call.
 
@@ -59,18 +72,42 @@ class Receiver:
         connection = context.peer()
         slots = self._slots_of(connection)
         await _take_slot(slots, connection)
-        message: asyncio.Future[Any] = asyncio.ensure_future(context.read())
+        reception = Reception(slots)
         try:
-            try:
-                await _wait(message, PROMPT_SECONDS)
-                if message.done():
-                    return self._accept(message.result(), connection)
-            finally:
-                self._release(slots)
-            await self._wait_in_slow_slot(message, connection)
-            return self._accept(message.result(), connection)
+            async with asyncio.timeout(None) as limit:
+                prompt = asyncio.get_running_loop().call_later(PROMPT_SECONDS, self._slow_down, reception, limit)
+                try:
+                    message = await context.read()
+                finally:
+                    prompt.cancel()
+            return self._accept(message, connection)
+        except TimeoutError:
+            raise self._reject(connection, reception.rejection) from None
         finally:
-            message.cancel()
+            self._leave(reception)
+
+    def _slow_down(self, reception: Reception, limit: asyncio.Timeout) -> None:
+        """Give the slot of a request that comes slowly back. It has a slow slot until the limit, or none at all."""
+        self._leave(reception)
+        now = asyncio.get_running_loop().time()
+        if self._free_slow_slots == 0:
+            slots = f"{self._slow_slots} of them may (the server's --pending-bytes by its --max-request-bytes)"
+            reception.rejection = f"the request comes slowly, and others do already: {slots}"
+            limit.reschedule(now)
+            return
+        self._free_slow_slots -= 1
+        reception.is_slow = True
+        reception.rejection = f"the request has not come whole after {SLOWEST_SECONDS:.0f} s; send less at a time"
+        limit.reschedule(now + SLOWEST_SECONDS)
+
+    def _leave(self, reception: Reception) -> None:
+        """Give back what it has: its slot, a slow slot, or nothing."""
+        if reception.slots is not None:
+            self._release(reception.slots)
+            reception.slots = None
+        if reception.is_slow:
+            self._free_slow_slots += 1
+            reception.is_slow = False
 
     def _accept(self, request: Any, connection: str) -> bytes:
         if request is grpc.aio.EOF:
@@ -79,19 +116,6 @@ class Receiver:
         if len(request) > SMALL_BYTES:
             self._throttle.add(len(request))
         return cast("bytes", request)
-
-    async def _wait_in_slow_slot(self, message: asyncio.Future[Any], connection: str) -> None:
-        if self._free_slow_slots == 0:
-            slots = f"{self._slow_slots} of them may (the server's --pending-bytes by its --max-request-bytes)"
-            raise self._reject(connection, f"the request comes slowly, and others do already: {slots}")
-        self._free_slow_slots -= 1
-        try:
-            await _wait(message, SLOWEST_SECONDS)
-        finally:
-            self._free_slow_slots += 1
-        if not message.done():
-            late = f"the request has not come whole after {SLOWEST_SECONDS:.0f} s; send less at a time"
-            raise self._reject(connection, late)
 
     def _reject(self, connection: str, reason: str) -> Overloaded:
         """Count a request that did not come as the largest one."""
@@ -118,24 +142,6 @@ class Receiver:
             asyncio.get_running_loop().call_later(seconds, self._release, slots)
         else:
             _give_back(slots)
-
-
-async def _wait(message: asyncio.Future[Any], seconds: float) -> None:
-    """Wait until a message has come, or for so many seconds. `asyncio.wait` does so too, at a higher cost."""
-    loop = asyncio.get_running_loop()
-    is_over = loop.create_future()
-
-    def end(_: object = None) -> None:
-        if not is_over.done():
-            is_over.set_result(None)
-
-    timer = loop.call_later(seconds, end)
-    message.add_done_callback(end)
-    try:
-        await is_over
-    finally:
-        timer.cancel()
-        message.remove_done_callback(end)
 
 
 async def _take_slot(slots: Slots, connection: str) -> None:
