@@ -134,7 +134,7 @@ class BertClient(Connected):
             **self._caller.call_arguments(call.timeout_seconds),
         )
         try:
-            with self._caller.reading_failures():
+            with self._caller.reading_failures(alone="an input"):
                 yield from responses
         finally:
             responses.cancel()
@@ -147,7 +147,7 @@ class BertClient(Connected):
         """
         deadline, answers = self._caller.deadline(call.timeout_seconds), []
         for portion in portions.split(transport.addressed_request(call, self._model)):
-            with self._caller.reading_failures(portion.first):
+            with self._caller.reading_failures(portion.first, portion.alone):
                 arguments = self._caller.call_arguments(deadline - time.monotonic())
                 answers.append(getattr(self._stub, call.method)(portion.request, **arguments))
         return portions.join(answers)
@@ -224,7 +224,7 @@ class AsyncBertClient(Connected):
             **self._caller.call_arguments(call.timeout_seconds),
         )
         try:
-            with self._caller.reading_failures():
+            with self._caller.reading_failures(alone="an input"):
                 async for response in responses:
                     yield streams.read_streamed(response)
         finally:
@@ -238,7 +238,7 @@ class AsyncBertClient(Connected):
         """
         deadline, answers = self._caller.deadline(call.timeout_seconds), []
         for portion in portions.split(transport.addressed_request(call, self._model)):
-            with self._caller.reading_failures(portion.first):
+            with self._caller.reading_failures(portion.first, portion.alone):
                 arguments = self._caller.call_arguments(deadline - time.monotonic())
                 answers.append(await getattr(self._stub, call.method)(portion.request, **arguments))
         return portions.join(answers)

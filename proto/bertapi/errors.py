@@ -119,28 +119,34 @@ class FailedCall(Protocol):
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
 
 
-def read_error(error: grpc.RpcError, proxy: str = "", first: int = 0) -> BertError:
+def read_error(error: grpc.RpcError, proxy: str = "", first: int = 0, alone: str = "") -> BertError:
     """The failure of a call, with its google.rpc details. Details that cannot be read are left out.
 
     proxy: the environment variable whose HTTP proxy the call went to; empty if it went to the server itself.
     first: index, in the caller's list, of the request's first input. The fields at fault are the caller's.
+    alone: what the request's only input is called, if no smaller request can have it.
     """
     failed = cast("FailedCall", error)
     code, message = failed.code(), _shift(failed.details() or "", first)
     too_large = TOO_LARGE.search(message) if code is grpc.StatusCode.RESOURCE_EXHAUSTED else None
     if too_large is not None:
-        return TooLargeError(code, _describe_size(*too_large.groups()))
+        return TooLargeError(code, _describe_size(*too_large.groups(), alone=alone))
     if proxy and code is grpc.StatusCode.UNAVAILABLE:
         message += f" (called through the HTTP proxy of the environment's {proxy})"
     status = _read_status(failed)
     return ERRORS.get(code, BertError)(code, message, _violations(status, first), _retry_after_seconds(status))
 
 
-def _describe_size(reader: str, found: str, allowed: str) -> str:
+def _describe_size(reader: str, found: str, allowed: str, *, alone: str) -> str:
     if reader == "CLIENT":
         return (
             f"the answer has {found} bytes, this client takes {allowed}; ask for less at a time, or raise the client's "
             "max_response_bytes"
+        )
+    if alone:
+        return (
+            f"{alone} is too large by itself: the request has {found} bytes, the server takes {allowed}; shorten it, "
+            "or raise the server's --max-request-bytes"
         )
     return (
         f"the request has {found} bytes, the server takes {allowed}; send fewer or shorter inputs at a time, send "

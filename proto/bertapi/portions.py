@@ -11,8 +11,9 @@ from google.protobuf.message import Message
 
 from bertapi.errors import BertError
 
-# A server's default limit (its --max-request-bytes). A server does not tell the limit that it has.
+# A server's default limits (its --max-request-bytes and --max-inputs). A server does not tell the limits that it has.
 LARGEST_REQUEST_BYTES = 4 * 2**20
+MAX_INPUTS = 1024
 
 # Names of the list of inputs. A request has one of them, or no list.
 LISTS = ("inputs", "candidates")
@@ -23,38 +24,44 @@ ITEM_OVERHEAD_BYTES = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Portion:
-    """A request of its own. first: index, in the whole list, of its first input."""
+    """A request of its own. first: index, in the whole list, of its first input.
+
+    alone: the input's name in the whole list, such as `inputs[3]`, if it is the only one of the request and larger than
+    a request may be; else empty.
+    """
 
     request: Message
     first: int
+    alone: str = ""
 
 
-def split(request: Any, largest_bytes: int = LARGEST_REQUEST_BYTES) -> Iterator[Portion]:
+def split(request: Any, largest_bytes: int = LARGEST_REQUEST_BYTES, max_inputs: int = MAX_INPUTS) -> Iterator[Portion]:
     """Yield the request itself if it is no larger than that, else requests that each have a part of its list, in order.
 
     An input that is larger by itself is the only one of its request: the server decides whether to take it.
     """
     name = next((name for name in LISTS if name in request.DESCRIPTOR.fields_by_name), None)
-    if name is None or request.ByteSize() <= largest_bytes:
+    items = getattr(request, name) if name is not None else ()
+    if name is None or (request.ByteSize() <= largest_bytes and len(items) <= max_inputs):
         yield Portion(request=request, first=0)
         return
-    items = getattr(request, name)
     rest = type(request)()
     rest.CopyFrom(request)
     rest.ClearField(name)
-    bounds = cut([_size(item) for item in items], largest_bytes - rest.ByteSize())
-    for first, end in bounds:
+    room = largest_bytes - rest.ByteSize()
+    sizes = [_size(item) for item in items]
+    for first, end in cut(sizes, room, max_inputs):
         part = type(request)()
         part.CopyFrom(rest)
         getattr(part, name).extend(items[first:end])
-        yield Portion(request=part, first=first)
+        yield Portion(request=part, first=first, alone=f"{name}[{first}]" if sizes[first] > room else "")
 
 
-def cut(sizes: Sequence[int], largest: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges that cover all sizes in order. Each is as long as its sum allows, and holds at least one."""
+def cut(sizes: Sequence[int], largest: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges that cover all sizes in order. Each has one at least, and as many as its sum and `most` allow."""
     first = total = 0
     for index, size in enumerate(sizes):
-        if total + size > largest and index > first:
+        if index > first and (total + size > largest or index - first == most):
             yield first, index
             first, total = index, 0
         total += size

@@ -67,15 +67,15 @@ class Caller:
         return time.monotonic() + (self._timeout_seconds if timeout_seconds is None else timeout_seconds)
 
     @contextmanager
-    def reading_failures(self, first: int = 0) -> Iterator[None]:
+    def reading_failures(self, first: int = 0, alone: str = "") -> Iterator[None]:
         """Raises a failed call as BertError, also one that ended because its own client was closed.
 
-        first: of `Portion`, if the call sent a portion of a longer list.
+        first, alone: of `Portion`, if the call sent a portion of a longer list.
         """
         try:
             yield
         except grpc.RpcError as error:
-            raise read_error(error, self.proxy, first) from error
+            raise read_error(error, self.proxy, first, alone) from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if not self.is_closed or (task is not None and task.cancelling()):

@@ -21,15 +21,16 @@ TEXTS = [" cat" * number + f" {LONG_WORD}" for number in range(1, 101)]
 HALF = "y" * (portions.LARGEST_REQUEST_BYTES * 3 // 5)
 
 
-@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100))
-def test_ranges_cover_all_in_order(sizes, largest):
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100), st.integers(1, 10))
+def test_ranges_cover_all_in_order(sizes, largest, most):
     """No range is larger than allowed unless it has one item, and none could have taken the next range's first."""
-    bounds = list(portions.cut(sizes, largest))
+    bounds = list(portions.cut(sizes, largest, most))
     assert [index for first, end in bounds for index in range(first, end)] == list(range(len(sizes)))
     for first, end in bounds:
         assert end - first == 1 or sum(sizes[first:end]) <= largest
+        assert end - first <= most
     for (first, end), _ in pairwise(bounds):
-        assert sum(sizes[first : end + 1]) > largest
+        assert sum(sizes[first : end + 1]) > largest or end - first == most
 
 
 @given(st.lists(st.text(max_size=30), max_size=20), st.integers(60, 200))
@@ -94,10 +95,28 @@ def test_bertcall_answers_a_list_of_several_requests(server, monkeypatch, capsys
     assert capsys.readouterr().out.count('"tokenCount"') == len(TEXTS)
 
 
-async def test_an_input_larger_than_a_request_names_flag_and_stream(server):
+async def test_both_clients_answer_more_inputs_than_a_request_has(server):
+    """Short texts, of which the server takes so many in a request."""
+    texts = ["a cat"] * (portions.MAX_INPUTS + 1)
+    with api.BertClient(server.target) as client:
+        assert len(client.embed(texts)) == len(texts)
+    async with api.AsyncBertClient(server.target) as client:
+        assert len(await client.embed(texts)) == len(texts)
+
+
+def test_an_input_larger_than_a_message_of_a_stream_is_named_so(server):
+    """A stream does not help it, and the error does not say so."""
+    texts = ["z" * (portions.LARGEST_REQUEST_BYTES + 1)]
+    with api.BertClient(server.target) as client, pytest.raises(api.TooLargeError) as caught:
+        list(client.stream_analyze(texts, embed=True))
+    assert caught.value.message.startswith("an input is too large by itself")
+    assert "stream" not in caught.value.message
+
+
+async def test_an_input_larger_than_a_request_is_named_with_the_flag(server):
     """No splitting helps it; the error says what does."""
     texts = ["a cat", "z" * (portions.LARGEST_REQUEST_BYTES + 1)]
-    remedy = r"the request has \d+ bytes, the server takes 4194304; .*bertcall stream.*--max-request-bytes"
+    remedy = r"inputs\[1\] is too large by itself: .* \d+ bytes, the server takes 4194304; .*--max-request-bytes"
     with api.BertClient(server.target) as client, pytest.raises(api.TooLargeError, match=remedy):
         client.embed(texts)
     async with api.AsyncBertClient(server.target) as client:
