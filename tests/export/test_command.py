@@ -27,6 +27,7 @@ from bertserve.bundle import read_bundle
 from bertserve.engine.golden import check_golden
 from bertserve.engine.opening import open_engine
 from checkpoints import write_checkpoint
+from closed_streams import without_streams
 
 from .conftest import RunCommand, SilentSteps, command_environment, kept_handlers
 
@@ -173,15 +174,10 @@ def test_steps_go_on_if_nobody_takes_their_lines(kind: str) -> None:
         "print('done')\n"
     )
     with Path("/dev/full").open("wb") as full, os.fdopen(broken, "wb") as unread:
-        finished = subprocess.run(
-            [sys.executable, "-c", program], stdout=subprocess.PIPE, check=False, timeout=60,
-            stderr=unread if kind == "no reader" else full, preexec_fn=close_stderr if kind == "closed" else None,
-        )  # fmt: skip
+        words = without_streams((2,) if kind == "closed" else (), [sys.executable, "-c", program])
+        stderr = unread if kind == "no reader" else full
+        finished = subprocess.run(words, stdout=subprocess.PIPE, stderr=stderr, check=False, timeout=60)
     assert (finished.returncode, finished.stdout) == (0, b"done\n")
-
-
-def close_stderr() -> None:
-    os.close(2)
 
 
 def test_a_table_in_ascii_writes_signs_in_ascii() -> None:

@@ -214,3 +214,17 @@ def test_every_module_says_what_it_owns() -> None:
 def test_component_folders_are_no_packages(folder: str) -> None:
     """Each holds one import package; the folder itself is none."""
     assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_no_test_forks_its_own_process() -> None:
+    """gRPC's threads of other tests would hang or crash: a fork belongs into a program of its own."""
+    calls = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and (
+            ast.unparse(node.func) in {"os.fork", "pty.fork"} or any(word.arg == "preexec_fn" for word in node.keywords)
+        )
+    ]
+    assert not calls, f"these fork: {', '.join(calls)}"

@@ -9,13 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bertapi.client import BertClient
+from closed_streams import without_streams
 from servers import PLAIN, command, running_server
 
 CLOSED = [fds for count in (1, 2, 3) for fds in itertools.combinations((0, 1, 2), count)]
@@ -33,18 +33,9 @@ def test_closed_streams_are_opened_on_nothing(closed: tuple[int, ...], tmp_path:
         f"open({str(tmp_path / 'done')!r}, 'w').close()\n"
     )
     quiet = subprocess.DEVNULL
-    ended = subprocess.run(
-        [sys.executable, "-c", program], stdin=quiet, stdout=quiet, stderr=quiet, preexec_fn=closer(closed), check=False
-    )
+    arguments = without_streams(closed, [sys.executable, "-c", program])
+    ended = subprocess.run(arguments, stdin=quiet, stdout=quiet, stderr=quiet, check=False)
     assert (ended.returncode, (tmp_path / "done").exists()) == (0, True)
-
-
-def closer(descriptors: tuple[int, ...]) -> Callable[[], None]:
-    def close() -> None:
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-    return close
 
 
 @contextmanager
@@ -80,8 +71,9 @@ def no_stream() -> Iterator[int]:
 STREAMS = {"closed": no_stream, "full": full_disk, "unread": unread_pipe, "broken": broken_pipe}
 
 
-def start(stream: int, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command(*arguments), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, **options)
+def start(stream: int, *arguments: str | Path, closed: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    words = without_streams(closed, command(*arguments))
+    return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream)
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -91,8 +83,8 @@ def test_streams_that_take_nothing_end_no_server(kind: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     arguments = ["--port", str(port), "--metrics-port", "0", "--drain-pause", "0", "--log-level", "debug", PLAIN]
-    options = {"preexec_fn": closer((0, 1, 2))} if kind == "closed" else {}
-    with STREAMS[kind]() as stream, start(stream, *arguments, **options) as process:
+    closed = (0, 1, 2) if kind == "closed" else ()
+    with STREAMS[kind]() as stream, start(stream, *arguments, closed=closed) as process:
         with BertClient(f"127.0.0.1:{port}") as client:
             client.wait_ready(60)
             for _ in range(20):
@@ -119,9 +111,19 @@ def test_help_that_cannot_be_written_is_a_failure() -> None:
     )
 
 
+@contextmanager
+def heeding_hangups() -> Iterator[None]:
+    """Let a program that starts in the block heed SIGHUP, even if these tests run under nohup."""
+    inherited = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, inherited)
+
+
 def test_a_terminal_that_hangs_up_ends_the_server_by_a_drain() -> None:
     """Those who called are answered, and the status is that of a drain."""
-    with running_server(PLAIN) as server:
+    with heeding_hangups(), running_server(PLAIN) as server:
         server.process.send_signal(signal.SIGHUP)
         assert server.process.wait(timeout=60) == 0
 
